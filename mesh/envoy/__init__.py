@@ -1,0 +1,1 @@
+"""Typed builders of Envoy's configuration: pure functions from values to messages."""

@@ -1,0 +1,22 @@
+"""Names of the files that agent and rendered configuration agree on.
+
+Envoy runs with the proxy's state directory as its working directory and reads its secrets by
+relative path, so that rendered bytes are equal for all proxies (see ADR 0004).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+IDENTITY_SECRET: Final = "identity"
+"""Name of the SDS secret with the SVID and its key."""
+IDENTITY_SDS: Final = "identity.json"
+"""File with the SDS resource of that name."""
+BUNDLE_SECRET: Final = "bundle"
+"""Name of the SDS secret with the trust bundle (a validation context)."""
+BUNDLE_SDS: Final = "bundle.json"
+"""File with the SDS resource of that name."""
+WATCHED_DIRECTORY: Final = "."
+"""Directory whose renames tell Envoy to read both again."""
+XDS_CLUSTER: Final = "mesh_zone"
+"""Name of the bootstrap's cluster that reaches the zone's xDS server."""

@@ -1,0 +1,178 @@
+"""What one proxy needs from the mesh: its role, its inbound side, its upstreams.
+
+The agent writes a :class:`ProxyNeed` into the Envoy node's metadata; the zone reads it from
+the first xDS request, checks it against the certificate, and renders from it.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from mesh.model import names
+from mesh.model.violations import Report
+
+METADATA_KEY = "mesh"
+"""Key of the Envoy node's metadata under which the need travels."""
+
+_MAX_PORT = 65_535
+
+
+class Role(enum.StrEnum):
+    """What a proxy is for."""
+
+    SIDECAR = "sidecar"
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """Where the sidecar listens for the mesh, and where it finds its application.
+
+    Addresses are IP literals; ports are 1 to 65535.
+    """
+
+    address: str
+    port: int
+    local_address: str
+    local_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A service that the application dials at ``address``:``port`` on its own host."""
+
+    service: str
+    port: int
+    address: str = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyNeed:
+    """All that the renderer knows of one proxy.  Equal needs render to the same bytes.
+
+    ``inbound`` is None for a proxy that only calls.
+    """
+
+    service: str
+    zone: str
+    inbound: Inbound | None
+    upstreams: tuple[Upstream, ...] = ()
+    role: Role = Role.SIDECAR
+
+    def to_metadata(self) -> dict[str, Any]:
+        """Return the JSON object that :meth:`from_metadata` reads."""
+        return {
+            "role": self.role.value,
+            "service": self.service,
+            "zone": self.zone,
+            "inbound": asdict(self.inbound) if self.inbound else None,
+            "upstreams": [asdict(upstream) for upstream in self.upstreams],
+        }
+
+    @classmethod
+    def from_metadata(cls, raw: Mapping[str, Any]) -> Self:
+        """Read the metadata of an Envoy node.
+
+        Raises:
+            InvalidInputError: with every violation, when anything is missing, unknown or wrong.
+
+        """
+        report = Report("node metadata 'mesh'")
+        reader = _Reader(report)
+        reader.only(raw, "", {"role", "service", "zone", "inbound", "upstreams"})
+        role = raw.get("role", Role.SIDECAR.value)
+        if role not in {known.value for known in Role}:
+            report.add("role", f"unknown role {role!r}")
+        service = reader.name(raw, "service")
+        zone = reader.text(raw, "zone")
+        inbound = raw.get("inbound")
+        parsed_inbound = reader.inbound(inbound) if inbound is not None else None
+        upstreams = raw.get("upstreams") or []
+        parsed = reader.upstreams(upstreams)
+        report.close()
+        return cls(service, zone, parsed_inbound, parsed, Role(role))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Typed access to untyped JSON that notes what is wrong and goes on."""
+
+    report: Report
+
+    def only(self, raw: Mapping[str, Any], path: str, known: set[str]) -> None:
+        for key in sorted(set(raw) - known):
+            self.report.add(f"{path}{key}", "unknown field")
+
+    def text(self, raw: Mapping[str, Any], key: str, path: str = "") -> str:
+        value = raw.get(key)
+        if not isinstance(value, str) or not value:
+            self.report.add(f"{path}{key}", "expected a non-empty string")
+            return ""
+        return value
+
+    def name(self, raw: Mapping[str, Any], key: str, path: str = "") -> str:
+        value = self.text(raw, key, path)
+        if value:
+            try:
+                names.service_name(value)
+            except names.InvalidNameError as error:
+                self.report.add(f"{path}{key}", str(error))
+        return value
+
+    def address(self, raw: Mapping[str, Any], key: str, path: str) -> str:
+        value = self.text(raw, key, path)
+        if value:
+            try:
+                ipaddress.ip_address(value)
+            except ValueError:
+                self.report.add(f"{path}{key}", f"{value!r} is not an IP address")
+        return value
+
+    def port(self, raw: Mapping[str, Any], key: str, path: str) -> int:
+        value = raw.get(key)
+        # Envoy's Struct carries every number as a double.
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _MAX_PORT:
+            self.report.add(f"{path}{key}", f"expected a port, 1 to {_MAX_PORT}")
+            return 0
+        return value
+
+    def inbound(self, raw: object) -> Inbound | None:
+        if not isinstance(raw, Mapping):
+            self.report.add("inbound", "expected an object")
+            return None
+        self.only(raw, "inbound.", {"address", "port", "local_address", "local_port"})
+        return Inbound(
+            self.address(raw, "address", "inbound."),
+            self.port(raw, "port", "inbound."),
+            self.address(raw, "local_address", "inbound."),
+            self.port(raw, "local_port", "inbound."),
+        )
+
+    def upstreams(self, raw: object) -> tuple[Upstream, ...]:
+        if not isinstance(raw, list | tuple):
+            self.report.add("upstreams", "expected a list")
+            return ()
+        found: list[Upstream] = []
+        taken: dict[tuple[str, int], int] = {}
+        for index, item in enumerate(raw):
+            path = f"upstreams[{index}]."
+            if not isinstance(item, Mapping):
+                self.report.add(path[:-1], "expected an object")
+                continue
+            self.only(item, path, {"service", "port", "address"})
+            upstream = Upstream(
+                self.name(item, "service", path),
+                self.port(item, "port", path),
+                self.address({"address": "127.0.0.1", **item}, "address", path),
+            )
+            place = (upstream.address, upstream.port)
+            if place in taken:
+                self.report.add(f"{path}port", f"already taken by upstreams[{taken[place]}]")
+            taken[place] = index
+            found.append(upstream)
+        return tuple(found)

@@ -1,0 +1,68 @@
+"""News from the sources, each a complete statement about its subject.
+
+A change says what *is*, never what to add: applying one twice, or only the last of several
+about the same subject, gives the same world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mesh.model.intentions import Intention, JwtProvider
+from mesh.model.services import Instance, ProxyDefaults, ServiceDefaults
+
+
+@dataclass(frozen=True, slots=True)
+class InstancesChanged:
+    """The instances that answer for ``service`` (its sidecars), healthy or not."""
+
+    service: str
+    instances: tuple[Instance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogChanged:
+    """Names of all services registered in the zone, sidecar registrations left out."""
+
+    services: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class IntentionsChanged:
+    """Every intention of the zone."""
+
+    intentions: tuple[Intention, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultPolicyChanged:
+    """Whether a call that no intention matches is allowed."""
+
+    allow: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigEntriesChanged:
+    """Every configuration entry that the mesh understands, by name."""
+
+    service_defaults: Mapping[str, ServiceDefaults]
+    proxy_defaults: ProxyDefaults
+    jwt_providers: Mapping[str, JwtProvider]
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualAddressesChanged:
+    """The virtual IPs allocated so far: service to (IPv4, IPv6)."""
+
+    addresses: Mapping[str, tuple[str, str]]
+
+
+Change = (
+    InstancesChanged
+    | CatalogChanged
+    | IntentionsChanged
+    | DefaultPolicyChanged
+    | ConfigEntriesChanged
+    | VirtualAddressesChanged
+)
