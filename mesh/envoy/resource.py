@@ -24,7 +24,9 @@ LISTENER: Final = f"{TYPE_PREFIX}envoy.config.listener.v3.Listener"
 ROUTE: Final = f"{TYPE_PREFIX}envoy.config.route.v3.RouteConfiguration"
 EXTENSION: Final = f"{TYPE_PREFIX}envoy.config.core.v3.TypedExtensionConfig"
 
-TYPE_URLS: Final = (CLUSTER, ENDPOINTS, LISTENER, ROUTE, EXTENSION)
+SECRET: Final = f"{TYPE_PREFIX}envoy.extensions.transport_sockets.tls.v3.Secret"
+
+TYPE_URLS: Final = (SECRET, CLUSTER, ENDPOINTS, LISTENER, ROUTE, EXTENSION)
 """Every type the mesh serves, in make-before-break order (xDS protocol, "Eventual
 consistency considerations"): what is referred to goes before what refers to it."""
 

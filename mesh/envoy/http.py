@@ -1,0 +1,122 @@
+"""HTTP connection managers and routes.
+
+A manager appears only where a request must be told from its neighbour.  Paths are normalised
+and slashes merged before any rule sees them, as L7 intentions require (CVE-2024-10005).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from envoy.config.listener.v3 import listener_components_pb2
+from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import (
+    http_connection_manager_pb2 as hcm_pb2,
+)
+
+from mesh.envoy.listener import discovery
+from mesh.envoy.proto import duration, typed
+from mesh.envoy.tls import from_ads
+
+_MANAGER: Final = "envoy.filters.network.http_connection_manager"
+_ROUTER: Final = "envoy.filters.http.router"
+_FORBIDDEN: Final = 403
+
+
+def outbound_manager(stat_prefix: str, *, route: str) -> listener_components_pb2.Filter:
+    """Route what the application sends by the route configuration ``route``, sent over ADS.
+
+    The application's own headers pass unchanged; only a forged client certificate header is
+    taken away.
+    """
+    manager = _manager(stat_prefix)
+    manager.rds.route_config_name = route
+    manager.rds.config_source.CopyFrom(from_ads())
+    manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE
+    manager.http_filters.append(_router())
+    return _filter(manager)
+
+
+def inbound_manager(
+    stat_prefix: str, *, cluster: str, filters: Sequence[tuple[str, str]], refusal: str
+) -> listener_components_pb2.Filter:
+    """Pass to ``cluster`` what the ``filters`` (name, type URL; sent over ADS) let through.
+
+    ``refusal`` is the body (Envoy's access log format) of a 403 that the proxy itself gives.
+    The application learns its caller's identity from ``x-forwarded-client-cert``.
+    """
+    manager = _manager(stat_prefix)
+    manager.route_config.CopyFrom(route_to(stat_prefix, cluster))
+    manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE_SET
+    manager.set_current_client_cert_details.uri = True
+    for name, type_url in filters:
+        manager.http_filters.add(name=name, config_discovery=discovery(type_url))
+    manager.http_filters.append(_router())
+    mapper = manager.local_reply_config.mappers.add()
+    comparison = mapper.filter.status_code_filter.comparison
+    comparison.value.default_value = _FORBIDDEN
+    # The runtime key is required by Envoy's validation; nobody sets it.
+    comparison.value.runtime_key = "mesh.refusal"
+    mapper.body_format_override.text_format_source.inline_string = refusal
+    return _filter(manager)
+
+
+def route_to(name: str, cluster: str) -> route_pb2.RouteConfiguration:
+    """Return a route configuration that sends everything to ``cluster``.
+
+    No timeout is set: a request may take as long as its caller waits, until a policy says
+    otherwise.
+    """
+    config, route = _route_configuration(name)
+    route.route.cluster = cluster
+    route.route.timeout.CopyFrom(duration(0))
+    return config
+
+
+def route_refusing(name: str, body: str) -> route_pb2.RouteConfiguration:
+    """Return a route configuration that answers everything with 403 and ``body``."""
+    config, route = _route_configuration(name)
+    route.direct_response.status = _FORBIDDEN
+    route.direct_response.body.inline_string = body
+    header = route.response_headers_to_add.add()
+    header.header.key = "content-type"
+    header.header.value = "text/plain; charset=utf-8"
+    header.append_action = header.OVERWRITE_IF_EXISTS_OR_ADD
+    return config
+
+
+def _route_configuration(
+    name: str,
+) -> tuple[route_pb2.RouteConfiguration, route_components_pb2.Route]:
+    config = route_pb2.RouteConfiguration(name=name)
+    config.validate_clusters.value = False
+    host = config.virtual_hosts.add(name=name, domains=["*"])
+    route = host.routes.add()
+    route.match.prefix = "/"
+    return config, route
+
+
+def _manager(stat_prefix: str) -> hcm_pb2.HttpConnectionManager:
+    manager = hcm_pb2.HttpConnectionManager(
+        stat_prefix=stat_prefix,
+        merge_slashes=True,
+        skip_xff_append=True,
+        server_header_transformation=hcm_pb2.HttpConnectionManager.PASS_THROUGH,
+        path_with_escaped_slashes_action=hcm_pb2.HttpConnectionManager.KEEP_UNCHANGED,
+        stream_idle_timeout=duration(0),
+    )
+    manager.normalize_path.value = True
+    manager.preserve_external_request_id = True
+    manager.upgrade_configs.add(upgrade_type="websocket")
+    return manager
+
+
+def _router() -> hcm_pb2.HttpFilter:
+    router = router_pb2.Router(suppress_envoy_headers=True)
+    return hcm_pb2.HttpFilter(name=_ROUTER, typed_config=typed(router))
+
+
+def _filter(manager: hcm_pb2.HttpConnectionManager) -> listener_components_pb2.Filter:
+    return listener_components_pb2.Filter(name=_MANAGER, typed_config=typed(manager))

@@ -1,0 +1,104 @@
+"""Listeners, and the TCP half of what they may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from envoy.config.accesslog.v3 import accesslog_pb2
+from envoy.config.core.v3 import (
+    address_pb2,
+    base_pb2,
+    config_source_pb2,
+    extension_pb2,
+    substitution_format_string_pb2,
+)
+from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
+from envoy.extensions.access_loggers.stream.v3 import stream_pb2
+from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
+
+from mesh.envoy.proto import duration, typed
+from mesh.envoy.tls import from_ads
+
+TrafficDirection = base_pb2.TrafficDirection
+
+_BUFFER_LIMIT: Final = 262_144
+"""Bytes a connection may buffer; Envoy's own default of 1 MiB invites memory exhaustion."""
+
+
+def listener(
+    name: str,
+    *,
+    address: str,
+    port: int,
+    filters: Sequence[listener_components_pb2.Filter],
+    direction: base_pb2.TrafficDirection,
+    transport: base_pb2.TransportSocket | None = None,
+) -> listener_pb2.Listener:
+    """Return a listener with one filter chain."""
+    chain = listener_components_pb2.FilterChain(filters=filters)
+    if transport is not None:
+        chain.transport_socket.CopyFrom(transport)
+    result = listener_pb2.Listener(
+        name=name,
+        address=socket_address(address, port),
+        filter_chains=[chain],
+        traffic_direction=direction,
+    )
+    result.per_connection_buffer_limit_bytes.value = _BUFFER_LIMIT
+    return result
+
+
+def socket_address(address: str, port: int) -> address_pb2.Address:
+    """Return a TCP address."""
+    return address_pb2.Address(
+        socket_address=address_pb2.SocketAddress(address=address, port_value=port)
+    )
+
+
+def tcp_proxy(
+    stat_prefix: str,
+    cluster: str,
+    *,
+    after_handshake: bool = False,
+    log_format: str = "",
+) -> listener_components_pb2.Filter:
+    """Forward bytes to ``cluster``; connections may idle for ever, as the protocol wishes.
+
+    With ``after_handshake`` the upstream is dialled only when the peer is known.  A
+    ``log_format`` writes one line on stdout for each connection.
+    """
+    proxy = tcp_proxy_pb2.TcpProxy(
+        stat_prefix=stat_prefix, cluster=cluster, idle_timeout=duration(0)
+    )
+    if after_handshake:
+        proxy.upstream_connect_mode = tcp_proxy_pb2.UpstreamConnectMode.ON_DOWNSTREAM_TLS_HANDSHAKE
+    if log_format:
+        proxy.access_log.append(_stdout(log_format))
+    return listener_components_pb2.Filter(
+        name="envoy.filters.network.tcp_proxy", typed_config=typed(proxy)
+    )
+
+
+def discovered_filter(name: str, type_url: str) -> listener_components_pb2.Filter:
+    """Return a network filter whose configuration arrives over ADS and changes without a drain."""
+    return listener_components_pb2.Filter(name=name, config_discovery=discovery(type_url))
+
+
+def discovery(type_url: str) -> config_source_pb2.ExtensionConfigSource:
+    """Return where an extension's configuration of type ``type_url`` comes from: ADS."""
+    return config_source_pb2.ExtensionConfigSource(config_source=from_ads(), type_urls=[type_url])
+
+
+def extension(name: str, config: Any) -> extension_pb2.TypedExtensionConfig:
+    """Return what :func:`discovery` fetches: ``config`` (a protobuf message) under ``name``."""
+    return extension_pb2.TypedExtensionConfig(name=name, typed_config=typed(config))
+
+
+def _stdout(log_format: str) -> accesslog_pb2.AccessLog:
+    line = substitution_format_string_pb2.SubstitutionFormatString()
+    line.text_format_source.inline_string = log_format
+    return accesslog_pb2.AccessLog(
+        name="envoy.access_loggers.stdout",
+        typed_config=typed(stream_pb2.StdoutAccessLog(log_format=line)),
+    )

@@ -1,0 +1,22 @@
+"""The two wrappers that protobuf wants everywhere: Any and Duration."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from google.protobuf import any_pb2, duration_pb2
+
+
+def typed(message: Any) -> any_pb2.Any:
+    """Wrap ``message`` in a ``google.protobuf.Any``."""
+    wrapped = any_pb2.Any()
+    wrapped.Pack(message, deterministic=True)
+    return wrapped
+
+
+def duration(seconds: float) -> duration_pb2.Duration:
+    """Return ``seconds`` as a protobuf duration."""
+    value = duration_pb2.Duration()
+    value.FromTimedelta(timedelta(seconds=seconds))
+    return value

@@ -1,0 +1,40 @@
+"""Facets: the smallest parts of the world that can change alone.
+
+The reducer names the facets that a change touched; whoever derived something from the world
+remembers which facets it read.  The meeting of the two is all that must be derived again.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+
+class Aspect(enum.Enum):
+    """What a facet is about; each says what the facet's name names."""
+
+    INSTANCES = "instances"
+    """A service's instances."""
+    KNOWN = "known"
+    """Whether a service's instances are known at all."""
+    CATALOG = "catalog"
+    """The names of services (no name)."""
+    INTENTIONS = "intentions"
+    """The intentions of a destination, ``*`` included."""
+    DEFAULT_POLICY = "default-policy"
+    """What happens to a call that no intention matches (no name)."""
+    PROTOCOL = "protocol"
+    """What a service speaks."""
+    PROXY_DEFAULTS = "proxy-defaults"
+    """What services without defaults of their own speak (no name)."""
+    JWT_PROVIDERS = "jwt-providers"
+    """The token issuers (no name)."""
+    VIRTUAL_ADDRESSES = "virtual-addresses"
+    """The allocated virtual IPs (no name)."""
+
+
+class Facet(NamedTuple):
+    """One aspect of one thing."""
+
+    aspect: Aspect
+    name: str = ""

@@ -1,0 +1,105 @@
+"""``reduce(world, change)``: the world after a piece of news, and what of it differs.
+
+Pure and total: news that says nothing new returns the same world and touches no facet.  As
+every change is a complete statement about its subject, the world after a set of changes does
+not depend on the order of changes about different subjects.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, assert_never
+
+from mesh.model.intentions import Intention
+from mesh.world.changes import (
+    CatalogChanged,
+    Change,
+    ConfigEntriesChanged,
+    DefaultPolicyChanged,
+    InstancesChanged,
+    IntentionsChanged,
+    VirtualAddressesChanged,
+)
+from mesh.world.facets import Aspect, Facet
+from mesh.world.snapshot import World
+
+Touched = frozenset[Facet]
+NOTHING: Touched = frozenset()
+
+
+def reduce(world: World, change: Change) -> tuple[World, Touched]:  # noqa: PLR0911 one per change
+    """Return the world after ``change`` and the facets in which it differs from ``world``."""
+    match change:
+        case InstancesChanged():
+            return _instances(world, change)
+        case CatalogChanged():
+            if change.services == world.catalog:
+                return world, NOTHING
+            return replace(world, catalog=change.services), frozenset({Facet(Aspect.CATALOG)})
+        case IntentionsChanged():
+            return _intentions(world, change)
+        case DefaultPolicyChanged():
+            if change.allow == world.default_allow:
+                return world, NOTHING
+            touched = frozenset({Facet(Aspect.DEFAULT_POLICY)})
+            return replace(world, default_allow=change.allow), touched
+        case ConfigEntriesChanged():
+            return _config_entries(world, change)
+        case VirtualAddressesChanged():
+            if change.addresses == world.virtual_addresses:
+                return world, NOTHING
+            touched = frozenset({Facet(Aspect.VIRTUAL_ADDRESSES)})
+            return replace(world, virtual_addresses=dict(change.addresses)), touched
+        case _:
+            assert_never(change)
+
+
+def _instances(world: World, change: InstancesChanged) -> tuple[World, Touched]:
+    before = world.instances.get(change.service)
+    after = tuple(sorted(change.instances, key=lambda found: (found.node, found.id)))
+    if before == after:
+        return world, NOTHING
+    touched = {Facet(Aspect.INSTANCES, change.service)}
+    if before is None:
+        touched.add(Facet(Aspect.KNOWN, change.service))
+    return replace(world, instances={**world.instances, change.service: after}), frozenset(touched)
+
+
+def _intentions(world: World, change: IntentionsChanged) -> tuple[World, Touched]:
+    grouped: defaultdict[str, list[Intention]] = defaultdict(list)
+    for intention in change.intentions:
+        grouped[intention.destination].append(intention)
+    after = {
+        destination: tuple(sorted(found, key=lambda one: (one.source, one.id)))
+        for destination, found in grouped.items()
+    }
+    touched = frozenset(
+        Facet(Aspect.INTENTIONS, name) for name in _differing(world.intentions, after)
+    )
+    return (replace(world, intentions=after), touched) if touched else (world, NOTHING)
+
+
+def _config_entries(world: World, change: ConfigEntriesChanged) -> tuple[World, Touched]:
+    touched = {
+        Facet(Aspect.PROTOCOL, name)
+        for name in _differing(world.service_defaults, change.service_defaults)
+    }
+    if change.proxy_defaults != world.proxy_defaults:
+        touched.add(Facet(Aspect.PROXY_DEFAULTS))
+    if change.jwt_providers != world.jwt_providers:
+        touched.add(Facet(Aspect.JWT_PROVIDERS))
+    if not touched:
+        return world, NOTHING
+    after = replace(
+        world,
+        service_defaults=dict(change.service_defaults),
+        proxy_defaults=change.proxy_defaults,
+        jwt_providers=dict(change.jwt_providers),
+    )
+    return after, frozenset(touched)
+
+
+def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
+    return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}

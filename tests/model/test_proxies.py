@@ -1,0 +1,66 @@
+"""A proxy's need survives its journey in the node metadata, and bad metadata is refused whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from google.protobuf import json_format, struct_pb2
+
+from mesh.model.proxies import Inbound, ProxyNeed, Upstream
+from mesh.model.violations import InvalidInputError
+
+NEED = ProxyNeed(
+    "web",
+    "dc1",
+    Inbound("127.0.0.1", 15006, "::1", 8080),
+    (Upstream("api", 9001), Upstream("db", 9002, "127.0.0.2")),
+)
+
+
+def test_a_need_survives_envoys_struct() -> None:
+    struct = struct_pb2.Struct()
+    json_format.ParseDict(NEED.to_metadata(), struct)
+    assert ProxyNeed.from_metadata(json_format.MessageToDict(struct)) == NEED
+
+
+def test_a_proxy_may_only_call() -> None:
+    need = ProxyNeed("batch", "dc1", None)
+    assert ProxyNeed.from_metadata(need.to_metadata()) == need
+
+
+def test_every_violation_is_reported_at_once() -> None:
+    raw: dict[str, Any] = {
+        "role": "king",
+        "service": "a/b",
+        "zone": 7,
+        "inbound": {"address": "host", "port": 0, "local_address": "127.0.0.1", "x": 1},
+        "upstreams": [
+            {"service": "api", "port": 9001.5},
+            {"service": "api", "port": 9001},
+            {"service": "db", "port": 9001},
+            "nonsense",
+        ],
+        "extra": True,
+    }
+    with pytest.raises(InvalidInputError) as refused:
+        ProxyNeed.from_metadata(raw)
+    assert {violation.path for violation in refused.value.violations} == {
+        "role",
+        "service",
+        "zone",
+        "inbound.address",
+        "inbound.port",
+        "inbound.local_port",
+        "inbound.x",
+        "upstreams[0].port",
+        "upstreams[2].port",
+        "upstreams[3]",
+        "extra",
+    }
+
+
+@pytest.mark.parametrize("raw", [{"upstreams": 3}, {"upstreams": "api"}, {"inbound": []}, {}])
+def test_wrong_shapes_are_violations_not_crashes(raw: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError):
+        ProxyNeed.from_metadata(raw)
