@@ -25,6 +25,9 @@ TrafficDirection = base_pb2.TrafficDirection
 _BUFFER_LIMIT: Final = 262_144
 """Bytes a connection may buffer; Envoy's own default of 1 MiB invites memory exhaustion."""
 
+_EARLY_DATA: Final = 16_384
+"""Bytes taken from a peer before its upstream is connected."""
+
 
 def listener(
     name: str,
@@ -73,6 +76,8 @@ def tcp_proxy(
     )
     if after_handshake:
         proxy.upstream_connect_mode = tcp_proxy_pb2.UpstreamConnectMode.ON_DOWNSTREAM_TLS_HANDSHAKE
+        # What comes before the upstream is there waits, and then the peer must wait too.
+        proxy.max_early_data_bytes.value = _EARLY_DATA
     if log_format:
         proxy.access_log.append(_stdout(log_format))
     return listener_components_pb2.Filter(

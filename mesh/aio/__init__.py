@@ -1,0 +1,1 @@
+"""Asyncio that knows nothing of meshes: supervised tasks, backoff, a newest-value channel, time."""

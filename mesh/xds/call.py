@@ -1,0 +1,253 @@
+"""One proxy's stream: who it is, checked at its first request, and then a session.
+
+The certificate says who the proxy is; the metadata of its Envoy node says what it needs.  The
+two must name the same service and zone, or the stream ends with a message that names both.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final, Protocol
+
+from envoy.config.core.v3 import base_pb2
+from envoy.service.discovery.v3 import discovery_pb2
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import DecodeError
+
+from mesh.envoy.resource import Snapshot
+from mesh.model.identity import WorkloadId
+from mesh.model.proxies import METADATA_KEY, ProxyNeed
+from mesh.model.violations import InvalidInputError
+from mesh.xds.grpc_framing import Status, StatusError
+from mesh.xds.peer import Peer
+from mesh.xds.responses import Push
+from mesh.xds.session import Session
+from mesh.xds.status import Nack, ProxyStatus
+from mesh.xds.subscription import ProtocolViolationError
+from mesh.xds.transport import Connection
+
+METHOD: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+
+logger = logging.getLogger(__name__)
+
+
+class RefusedError(Exception):
+    """The directory has nothing for this proxy; the message says why and what to do."""
+
+
+class Observer(Protocol):
+    """Who counts what happens (the metrics)."""
+
+    def on_push(self, type_url: str, size: int) -> None:
+        """A response of ``size`` bytes was queued."""
+
+    def on_ack(self, type_url: str, seconds: float) -> None:
+        """A response was acknowledged ``seconds`` after it was queued."""
+
+    def on_nack(self, type_url: str, names: tuple[str, ...]) -> None:
+        """A response with the resources ``names`` was refused by a proxy."""
+
+    def on_refused(self, status: str) -> None:
+        """A stream was refused with a gRPC status."""
+
+
+class Silent:
+    """An observer that counts nothing."""
+
+    def on_push(self, type_url: str, size: int) -> None:
+        """Ignore."""
+
+    def on_ack(self, type_url: str, seconds: float) -> None:
+        """Ignore."""
+
+    def on_nack(self, type_url: str, names: tuple[str, ...]) -> None:
+        """Ignore."""
+
+    def on_refused(self, status: str) -> None:
+        """Ignore."""
+
+
+class Owner(Protocol):
+    """What a stream needs from the server."""
+
+    observer: Observer
+
+    def now(self) -> float:
+        """Return the monotonic time."""
+
+    def wall(self) -> float:
+        """Return the Unix time."""
+
+    def admit(self, call: ProxyCall, identity: WorkloadId, need: ProxyNeed) -> Snapshot:
+        """Register the proxy; raise :class:`RefusedError` if it gets nothing."""
+
+    def leave(self, call: ProxyCall) -> None:
+        """Forget the stream."""
+
+
+class ProxyCall:
+    """A ``DeltaAggregatedResources`` call."""
+
+    __slots__ = (
+        "_connected_at",
+        "_need",
+        "_node",
+        "_offered",
+        "_over",
+        "_owner",
+        "_session",
+        "connection",
+        "number",
+        "peer",
+        "stream",
+    )
+
+    def __init__(
+        self, owner: Owner, connection: Connection, stream: int, number: int, peer: Peer
+    ) -> None:
+        """Wait for the first request of ``peer``."""
+        self._owner = owner
+        self._session: Session | None = None
+        self._need: ProxyNeed | None = None
+        self._offered: Snapshot | None = None
+        self._node = ""
+        self._connected_at = owner.wall()
+        self._over = False
+        self.connection = connection
+        self.stream = stream
+        self.number = number
+        self.peer = peer
+
+    # The transport's side
+
+    def receive(self, message: bytes) -> None:
+        """Take one request."""
+        try:
+            request = discovery_pb2.DeltaDiscoveryRequest.FromString(message)
+        except DecodeError as error:
+            raise self._refused(
+                Status.INVALID_ARGUMENT, "not a DeltaDiscoveryRequest: malformed protobuf"
+            ) from error
+        session = self._session
+        if session is None:
+            session = self._session = self._identify(request.node)
+        try:
+            pushes = session.receive(request, self._owner.now())
+        except ProtocolViolationError as error:
+            raise self._refused(Status.INVALID_ARGUMENT, str(error)) from error
+        self._queue(pushes)
+
+    def ended(self) -> None:
+        """The stream is over."""
+        if not self._over:
+            self._over = True
+            self._owner.leave(self)
+
+    # The server's side
+
+    def offer(self, snapshot: Snapshot) -> bool:
+        """Keep the newest snapshot for :meth:`push`; False if one was waiting already."""
+        first = self._offered is None
+        self._offered = snapshot
+        return first
+
+    def push(self) -> None:
+        """Send what the newest offered snapshot changes."""
+        snapshot, self._offered = self._offered, None
+        if snapshot is None or self._session is None or self._over:
+            return
+        pushes = self._session.offer(snapshot, self._owner.now())
+        if pushes:
+            self._queue(pushes)
+            self.connection.pump()
+
+    def tick(self, now: float) -> None:
+        """Send what was held back long enough."""
+        if self._session is None:
+            return
+        pushes = self._session.tick(now)
+        if pushes:
+            self._queue(pushes)
+            self.connection.pump()
+
+    def status(self) -> ProxyStatus | None:
+        """Describe the proxy; None before its first request."""
+        if self._session is None or self._need is None:
+            return None
+        return ProxyStatus(
+            session=self.number,
+            node=self._node,
+            identity=self.peer.identity,
+            need=self._need,
+            address=self.connection.address,
+            connected_at=self._connected_at,
+            bytes_sent=self.connection.bytes_sent,
+            types=self._session.status(),
+            in_sync=self._offered is None and self._session.in_sync,
+        )
+
+    # The session's side
+
+    def acked(self, type_url: str, seconds: float) -> None:
+        """Count an acknowledgement."""
+        self._owner.observer.on_ack(type_url, seconds)
+
+    def nacked(self, type_url: str, nack: Nack) -> None:
+        """Count and log a refusal."""
+        self._owner.observer.on_nack(type_url, nack.names)
+        logger.warning(
+            "proxy %s refused %s; it keeps its last good version: %s",
+            self._node,
+            ", ".join(nack.names) or "a removal",
+            nack.reason,
+            extra={**self._facts(), "type_url": type_url, "resources": nack.names},
+        )
+
+    def _queue(self, pushes: list[Push]) -> None:
+        for type_url, body in pushes:
+            self.connection.send(self.stream, body)
+            self._owner.observer.on_push(type_url, len(body))
+
+    def _identify(self, node: base_pb2.Node) -> Session:
+        self._node = node.id
+        need = self._read_need(node)
+        identity = self.peer.identity
+        if (need.service, need.zone) != (identity.service, identity.zone):
+            raise self._refused(
+                Status.PERMISSION_DENIED,
+                f"node {node.id!r} claims to be service {need.service!r} in zone {need.zone!r}, "
+                f"but its certificate is for {identity.uri}: enrol the proxy for its own service",
+            )
+        try:
+            snapshot = self._owner.admit(self, identity, need)
+        except RefusedError as error:
+            raise self._refused(Status.PERMISSION_DENIED, str(error)) from error
+        self._need = need
+        logger.info("proxy %s connected", node.id, extra=self._facts())
+        return Session(snapshot, self)
+
+    def _read_need(self, node: base_pb2.Node) -> ProxyNeed:
+        raw = node.metadata.fields.get(METADATA_KEY)
+        if raw is None or raw.WhichOneof("kind") != "struct_value":
+            raise self._refused(
+                Status.INVALID_ARGUMENT,
+                f"the first request of a stream must carry node.metadata[{METADATA_KEY!r}], an "
+                "object that says what the proxy needs",
+            )
+        try:
+            return ProxyNeed.from_metadata(MessageToDict(raw.struct_value))
+        except InvalidInputError as error:
+            raise self._refused(Status.INVALID_ARGUMENT, str(error)) from error
+
+    def _refused(self, status: Status, message: str) -> StatusError:
+        self._owner.observer.on_refused(status.name)
+        logger.warning("xDS stream refused: %s", message, extra=self._facts())
+        return StatusError(status, message)
+
+    def _facts(self) -> dict[str, object]:
+        return {
+            "session": self.number,
+            "node": self._node,
+            "identity": self.peer.identity.uri,
+            "peer": self.connection.address,
+        }

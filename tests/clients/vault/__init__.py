@@ -1,0 +1,1 @@
+"""Tests of the Vault client, against a real OpenBao."""

@@ -1,0 +1,206 @@
+"""The renderer: who has what, who is reached by a change, and that nothing is kept too long."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mesh.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTE, SECRET, Resource, unpack
+from mesh.model.intentions import Action, Intention, PathMatch, PathMatchKind, Permission
+from mesh.model.proxies import Inbound, ProxyNeed, Upstream
+from mesh.model.services import Health, Instance, Protocol, ProxyDefaults, ServiceDefaults
+from mesh.render.renderer import Renderer
+from mesh.world.changes import (
+    Change,
+    ConfigEntriesChanged,
+    DefaultPolicyChanged,
+    InstancesChanged,
+    IntentionsChanged,
+)
+from mesh.world.reduce import reduce
+from mesh.world.snapshot import World
+
+WEB = ProxyNeed(
+    "web",
+    "dc1",
+    Inbound("127.0.0.1", 15006, "127.0.0.1", 8080),
+    (Upstream("api", 9001), Upstream("db", 9002)),
+)
+API = ProxyNeed("api", "dc1", Inbound("127.0.0.1", 15007, "127.0.0.1", 8081))
+ONE = Instance("api-1", "n1", "127.0.0.1", 15007)
+HTTP_API = ConfigEntriesChanged({"api": ServiceDefaults("api", Protocol.HTTP)}, ProxyDefaults(), {})
+ALLOW = Intention("web", "api", Action.ALLOW)
+
+
+def world_after(*changes: Change) -> World:
+    world = World("dc1", "td")
+    for change in changes:
+        world, _ = reduce(world, change)
+    return world
+
+
+def move(renderer: Renderer, change: Change) -> dict[int, Any]:
+    return dict(renderer.advance(*reduce(renderer.world, change)))
+
+
+def names(resources: tuple[Resource, ...]) -> list[str]:
+    return [resource.name for resource in resources]
+
+
+KNOWN = (InstancesChanged("api", (ONE,)), InstancesChanged("db", ()), HTTP_API)
+
+
+def test_a_proxy_gets_only_what_its_service_may_call() -> None:
+    renderer = Renderer(world_after(*KNOWN, IntentionsChanged((ALLOW,))))
+    snapshot = renderer.connect(1, WEB)
+    assert names(snapshot[CLUSTER]) == ["api", "local:app"]
+    assert names(snapshot[ENDPOINTS]) == ["api"]
+    assert names(snapshot[LISTENER]) == [
+        "inbound",
+        "outbound:api:127.0.0.1:9001",
+        "outbound:db:127.0.0.1:9002",
+    ]
+    assert names(snapshot[ROUTE]) == ["api"]
+
+
+def test_a_forbidden_http_call_is_told_who_what_and_how_to_allow_it() -> None:
+    snapshot = Renderer(world_after(*KNOWN)).connect(1, WEB)
+    route = unpack(snapshot[ROUTE][0]).virtual_hosts[0].routes[0]
+    assert route.direct_response.status == 403
+    sentence = route.direct_response.body.inline_string
+    assert "web may not call api in zone dc1" in sentence
+    assert "mesh intention allow web api" in sentence
+
+
+def test_an_intention_changes_the_route_and_leaves_the_listener_alone() -> None:
+    renderer = Renderer(world_after(*KNOWN))
+    before = renderer.connect(1, WEB)
+    after = move(renderer, IntentionsChanged((ALLOW,)))[1]
+    assert after[LISTENER] == before[LISTENER]
+    assert unpack(after[ROUTE][0]).virtual_hosts[0].routes[0].route.cluster == "api"
+    back = move(renderer, IntentionsChanged(()))[1]
+    assert back == before
+
+
+def test_the_callee_admits_the_caller_and_its_listener_stays() -> None:
+    renderer = Renderer(world_after(*KNOWN))
+    before = renderer.connect(1, API)
+    after = move(renderer, IntentionsChanged((ALLOW,)))[1]
+    assert after[LISTENER] == before[LISTENER]
+    context = unpack(after[SECRET][0]).validation_context
+    pattern = context.match_typed_subject_alt_names[0].matcher.safe_regex.regex
+    assert pattern == "spiffe://td/ns/default/dc/[^/]+/svc/(?:web)"
+
+
+def test_permissions_bring_the_http_manager_in_and_take_it_out_again() -> None:
+    renderer = Renderer(world_after(*KNOWN, IntentionsChanged((ALLOW,))))
+    plain = renderer.connect(1, API)
+    get_only = Permission(Action.ALLOW, path=PathMatch(PathMatchKind.PREFIX, "/v1"))
+    l7 = move(renderer, IntentionsChanged((Intention("web", "api", permissions=(get_only,)),)))[1]
+
+    def filters(snapshot: Any) -> list[str]:
+        chain = unpack(snapshot[LISTENER][0]).filter_chains[0]
+        return [one.name.rsplit(".", 1)[-1] for one in chain.filters]
+
+    assert filters(plain) == ["inbound-connections", "tcp_proxy"]
+    assert filters(l7) == ["http_connection_manager"]
+    assert filters(move(renderer, IntentionsChanged((ALLOW,)))[1]) == filters(plain)
+
+
+def test_an_upstream_is_left_out_until_its_instances_are_known() -> None:
+    renderer = Renderer(world_after(HTTP_API, IntentionsChanged((ALLOW,))))
+    assert names(renderer.connect(1, WEB)[LISTENER]) == ["inbound"]
+    assert renderer.needed == {"api", "db"}
+    after = move(renderer, InstancesChanged("api", (ONE,)))[1]
+    assert names(after[LISTENER]) == ["inbound", "outbound:api:127.0.0.1:9001"]
+
+
+def test_a_critical_instance_gets_no_traffic_and_others_keep_their_weight() -> None:
+    sick = Instance("api-2", "n2", "127.0.0.2", 1, health=Health.CRITICAL)
+    heavy = Instance("api-3", "n3", "127.0.0.3", 1, weight=7, health=Health.WARNING)
+    renderer = Renderer(
+        world_after(
+            *KNOWN, IntentionsChanged((ALLOW,)), InstancesChanged("api", (ONE, sick, heavy))
+        )
+    )
+    found = unpack(renderer.connect(1, WEB)[ENDPOINTS][0]).endpoints[0].lb_endpoints
+    assert [
+        (one.endpoint.address.socket_address.address, one.load_balancing_weight.value)
+        for one in found
+    ] == [("127.0.0.1", 1), ("127.0.0.3", 7)]
+
+
+def test_an_instance_change_reaches_its_callers_alone() -> None:
+    renderer = Renderer(world_after(*KNOWN, IntentionsChanged((ALLOW,))))
+    renderer.connect(1, WEB)
+    renderer.connect(2, API)
+    changed = move(renderer, InstancesChanged("api", ()))
+    assert set(changed) == {1}
+
+
+def test_equal_needs_share_the_same_objects() -> None:
+    renderer = Renderer(world_after(*KNOWN, IntentionsChanged((ALLOW,))))
+    first, second = renderer.connect(1, WEB), renderer.connect(2, WEB)
+    for type_url, resources in first.items():
+        assert all(one is other for one, other in zip(resources, second[type_url], strict=True)), (
+            type_url
+        )
+
+
+def test_a_tcp_service_that_may_not_be_called_closes_with_a_line_in_the_log() -> None:
+    snapshot = Renderer(world_after(*KNOWN)).connect(1, WEB)
+    built = unpack(snapshot[LISTENER][2])
+    proxy = built.filter_chains[0].filters[0].typed_config.value
+    assert b"web may not call db in zone dc1" in proxy
+    assert b"refused" in proxy
+
+
+SERVICES = ["web", "api", "db"]
+INTENTIONS = st.lists(
+    st.builds(
+        Intention,
+        st.sampled_from([*SERVICES, "*"]),
+        st.sampled_from([*SERVICES, "*"]),
+        st.sampled_from(Action),
+    ),
+    max_size=4,
+    unique_by=lambda one: (one.source, one.destination),
+).map(lambda found: IntentionsChanged(tuple(found)))
+CHANGES: st.SearchStrategy[Change] = st.one_of(
+    INTENTIONS,
+    st.builds(DefaultPolicyChanged, st.booleans()),
+    st.builds(
+        InstancesChanged,
+        st.sampled_from(SERVICES),
+        st.sampled_from([(), (ONE,), (ONE, Instance("x", "n9", "127.0.0.9", 9))]),
+    ),
+    st.sampled_from([HTTP_API, ConfigEntriesChanged({}, ProxyDefaults(Protocol.GRPC), {})]),
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(CHANGES, max_size=12))
+def test_a_snapshot_kept_true_equals_one_made_afresh(changes: list[Change]) -> None:
+    renderer = Renderer(World("dc1", "td"))
+    kept = {1: renderer.connect(1, WEB), 2: renderer.connect(2, API)}
+    for change in changes:
+        before = dict(kept)
+        reached = move(renderer, change)
+        kept.update(reached)
+        fresh = Renderer(renderer.world)
+        assert kept == {1: fresh.connect(1, WEB), 2: fresh.connect(2, API)}
+        assert all(before[number] != snapshot for number, snapshot in reached.items())
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(CHANGES, max_size=8))
+def test_nothing_is_kept_for_sessions_that_are_gone(changes: list[Change]) -> None:
+    renderer = Renderer(World("dc1", "td"))
+    for number, change in enumerate(changes):
+        renderer.connect(number, WEB if number % 2 else API)
+        move(renderer, change)
+    for number in range(len(changes)):
+        renderer.disconnect(number)
+    assert renderer.is_empty
