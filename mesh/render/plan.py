@@ -1,7 +1,8 @@
 """Which parts a proxy has, from what it needs and what it may call.
 
-An upstream whose instances are not known yet is left out altogether: a listener that could
-only answer "no healthy upstream" helps nobody, and the proxy is not ready before it is there.
+An upstream whose instances are not known yet is left out altogether.  Such a plan is not
+complete: whoever pushes waits until it is, because to a proxy that comes back, what is left out
+would read as removed.
 """
 
 from __future__ import annotations

@@ -113,6 +113,10 @@ class Renderer:
             changed[number] = session.snapshot
         return changed
 
+    def is_complete(self, session: int) -> bool:
+        """Tell whether the instances of every service that ``session`` depends on are known."""
+        return services_of(self._sessions[session].need) <= self.world.instances.keys()
+
     def snapshot(self, session: int) -> Snapshot | None:
         """Return what ``session`` shall have now, None if there is none of that number."""
         found = self._sessions.get(session)

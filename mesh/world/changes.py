@@ -22,6 +22,13 @@ class InstancesChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class InstancesForgotten:
+    """Nobody follows ``service`` any more: what was known of its instances would grow stale."""
+
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
 class CatalogChanged:
     """Names of all services registered in the zone, sidecar registrations left out."""
 
@@ -60,6 +67,7 @@ class VirtualAddressesChanged:
 
 Change = (
     InstancesChanged
+    | InstancesForgotten
     | CatalogChanged
     | IntentionsChanged
     | DefaultPolicyChanged

@@ -19,6 +19,7 @@ from mesh.world.changes import (
     ConfigEntriesChanged,
     DefaultPolicyChanged,
     InstancesChanged,
+    InstancesForgotten,
     IntentionsChanged,
     VirtualAddressesChanged,
 )
@@ -34,26 +35,28 @@ def reduce(world: World, change: Change) -> tuple[World, Touched]:  # noqa: PLR0
     match change:
         case InstancesChanged():
             return _instances(world, change)
+        case InstancesForgotten():
+            return _forgotten(world, change)
         case CatalogChanged():
-            if change.services == world.catalog:
-                return world, NOTHING
-            return replace(world, catalog=change.services), frozenset({Facet(Aspect.CATALOG)})
+            return _field(world, Aspect.CATALOG, catalog=change.services)
         case IntentionsChanged():
             return _intentions(world, change)
         case DefaultPolicyChanged():
-            if change.allow == world.default_allow:
-                return world, NOTHING
-            touched = frozenset({Facet(Aspect.DEFAULT_POLICY)})
-            return replace(world, default_allow=change.allow), touched
+            return _field(world, Aspect.DEFAULT_POLICY, default_allow=change.allow)
         case ConfigEntriesChanged():
             return _config_entries(world, change)
         case VirtualAddressesChanged():
-            if change.addresses == world.virtual_addresses:
-                return world, NOTHING
-            touched = frozenset({Facet(Aspect.VIRTUAL_ADDRESSES)})
-            return replace(world, virtual_addresses=dict(change.addresses)), touched
+            return _field(world, Aspect.VIRTUAL_ADDRESSES, virtual_addresses=dict(change.addresses))
         case _:
             assert_never(change)
+
+
+def _field(world: World, aspect: Aspect, **changed: Any) -> tuple[World, Touched]:
+    """Replace the one field ``changed``, which is the whole of ``aspect``."""
+    ((name, value),) = changed.items()
+    if getattr(world, name) == value:
+        return world, NOTHING
+    return replace(world, **changed), frozenset({Facet(aspect)})
 
 
 def _instances(world: World, change: InstancesChanged) -> tuple[World, Touched]:
@@ -65,6 +68,14 @@ def _instances(world: World, change: InstancesChanged) -> tuple[World, Touched]:
     if before is None:
         touched.add(Facet(Aspect.KNOWN, change.service))
     return replace(world, instances={**world.instances, change.service: after}), frozenset(touched)
+
+
+def _forgotten(world: World, change: InstancesForgotten) -> tuple[World, Touched]:
+    if change.service not in world.instances:
+        return world, NOTHING
+    kept = {name: found for name, found in world.instances.items() if name != change.service}
+    touched = {Facet(Aspect.INSTANCES, change.service), Facet(Aspect.KNOWN, change.service)}
+    return replace(world, instances=kept), frozenset(touched)
 
 
 def _intentions(world: World, change: IntentionsChanged) -> tuple[World, Touched]:

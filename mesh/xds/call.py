@@ -26,6 +26,8 @@ from mesh.xds.status import Nack, ProxyStatus
 from mesh.xds.subscription import ProtocolViolationError
 from mesh.xds.transport import Connection
 
+MAX_EARLY: Final = 64
+"""Requests that a proxy may send before it is told anything."""
 METHOD: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 
 logger = logging.getLogger(__name__)
@@ -78,8 +80,11 @@ class Owner(Protocol):
     def wall(self) -> float:
         """Return the Unix time."""
 
-    def admit(self, call: ProxyCall, identity: WorkloadId, need: ProxyNeed) -> Snapshot:
-        """Register the proxy; raise :class:`RefusedError` if it gets nothing."""
+    def admit(self, call: ProxyCall, identity: WorkloadId, need: ProxyNeed) -> Snapshot | None:
+        """Register the proxy; raise :class:`RefusedError` if it gets nothing.
+
+        None means that what it gets is offered later.
+        """
 
     def leave(self, call: ProxyCall) -> None:
         """Forget the stream."""
@@ -90,6 +95,7 @@ class ProxyCall:
 
     __slots__ = (
         "_connected_at",
+        "_early",
         "_need",
         "_node",
         "_offered",
@@ -108,6 +114,7 @@ class ProxyCall:
         """Wait for the first request of ``peer``."""
         self._owner = owner
         self._session: Session | None = None
+        self._early: list[discovery_pb2.DeltaDiscoveryRequest] = []
         self._need: ProxyNeed | None = None
         self._offered: Snapshot | None = None
         self._node = ""
@@ -128,14 +135,12 @@ class ProxyCall:
             raise self._refused(
                 Status.INVALID_ARGUMENT, "not a DeltaDiscoveryRequest: malformed protobuf"
             ) from error
-        session = self._session
-        if session is None:
-            session = self._session = self._identify(request.node)
-        try:
-            pushes = session.receive(request, self._owner.now())
-        except ProtocolViolationError as error:
-            raise self._refused(Status.INVALID_ARGUMENT, str(error)) from error
-        self._queue(pushes)
+        if self._need is None:
+            self._identify(request.node)
+        if self._session is None:
+            self._keep(request)
+        else:
+            self._queue(self._hear(self._session, request))
 
     def ended(self) -> None:
         """The stream is over."""
@@ -154,9 +159,12 @@ class ProxyCall:
     def push(self) -> None:
         """Send what the newest offered snapshot changes."""
         snapshot, self._offered = self._offered, None
-        if snapshot is None or self._session is None or self._over:
+        if snapshot is None or self._need is None or self._over:
             return
-        pushes = self._session.offer(snapshot, self._owner.now())
+        if self._session is None:
+            pushes = self._open(snapshot)
+        else:
+            pushes = self._session.offer(snapshot, self._owner.now())
         if pushes:
             self._queue(pushes)
             self.connection.pump()
@@ -172,8 +180,9 @@ class ProxyCall:
 
     def status(self) -> ProxyStatus | None:
         """Describe the proxy; None before its first request."""
-        if self._session is None or self._need is None:
+        if self._need is None:
             return None
+        session = self._session
         return ProxyStatus(
             session=self.number,
             node=self._node,
@@ -182,8 +191,8 @@ class ProxyCall:
             address=self.connection.address,
             connected_at=self._connected_at,
             bytes_sent=self.connection.bytes_sent,
-            types=self._session.status(),
-            in_sync=self._offered is None and self._session.in_sync,
+            types=session.status() if session is not None else (),
+            in_sync=session is not None and self._offered is None and session.in_sync,
         )
 
     # The session's side
@@ -208,7 +217,27 @@ class ProxyCall:
             self.connection.send(self.stream, body)
             self._owner.observer.on_push(type_url, len(body))
 
-    def _identify(self, node: base_pb2.Node) -> Session:
+    def _hear(self, session: Session, request: discovery_pb2.DeltaDiscoveryRequest) -> list[Push]:
+        try:
+            return session.receive(request, self._owner.now())
+        except ProtocolViolationError as error:
+            raise self._refused(Status.INVALID_ARGUMENT, str(error)) from error
+
+    def _keep(self, request: discovery_pb2.DeltaDiscoveryRequest) -> None:
+        """Remember what the proxy asks before there is an answer."""
+        if len(self._early) >= MAX_EARLY:
+            raise self._refused(
+                Status.INVALID_ARGUMENT, f"more than {MAX_EARLY} requests before the first answer"
+            )
+        self._early.append(request)
+
+    def _open(self, snapshot: Snapshot) -> list[Push]:
+        """Begin the session, now that there is something to say, with what was asked so far."""
+        session = self._session = Session(snapshot, self)
+        early, self._early = self._early, []
+        return [push for request in early for push in self._hear(session, request)]
+
+    def _identify(self, node: base_pb2.Node) -> None:
         self._node = node.id
         need = self._read_need(node)
         identity = self.peer.identity
@@ -224,7 +253,8 @@ class ProxyCall:
             raise self._refused(Status.PERMISSION_DENIED, str(error)) from error
         self._need = need
         logger.info("proxy %s connected", node.id, extra=self._facts())
-        return Session(snapshot, self)
+        if snapshot is not None:
+            self._session = Session(snapshot, self)
 
     def _read_need(self, node: base_pb2.Node) -> ProxyNeed:
         raw = node.metadata.fields.get(METADATA_KEY)

@@ -41,8 +41,11 @@ class ListenError(Exception):
 class Directory(Protocol):
     """What each proxy shall have."""
 
-    def connect(self, session: int, identity: WorkloadId, need: ProxyNeed) -> Snapshot:
+    def connect(self, session: int, identity: WorkloadId, need: ProxyNeed) -> Snapshot | None:
         """Return what the proxy shall have now, and remember the session.
+
+        None means that it is not known yet: the first :meth:`XdsServer.publish` for the session
+        tells, and until then the proxy hears nothing.
 
         Raises:
             RefusedError: this proxy gets nothing.
@@ -228,7 +231,7 @@ class XdsServer:
 
     # For streams (call.Owner)
 
-    def admit(self, call: ProxyCall, identity: WorkloadId, need: ProxyNeed) -> Snapshot:
+    def admit(self, call: ProxyCall, identity: WorkloadId, need: ProxyNeed) -> Snapshot | None:
         """Ask the directory and register the stream."""
         snapshot = self._directory.connect(call.number, identity, need)
         self._calls[call.number] = call

@@ -13,6 +13,7 @@ from mesh.world.changes import (
     ConfigEntriesChanged,
     DefaultPolicyChanged,
     InstancesChanged,
+    InstancesForgotten,
     IntentionsChanged,
     VirtualAddressesChanged,
 )
@@ -36,6 +37,7 @@ CHANGES: st.SearchStrategy[Change] = st.one_of(
         NAMES,
         st.lists(INSTANCES, max_size=3, unique_by=lambda one: (one.node, one.id)).map(tuple),
     ),
+    st.builds(InstancesForgotten, NAMES),
     st.builds(CatalogChanged, st.frozensets(NAMES)),
     st.builds(
         IntentionsChanged,
@@ -58,7 +60,9 @@ CHANGES: st.SearchStrategy[Change] = st.one_of(
 
 
 def _subject(change: Change) -> tuple[type, str]:
-    return type(change), change.service if isinstance(change, InstancesChanged) else ""
+    if isinstance(change, InstancesChanged | InstancesForgotten):
+        return InstancesChanged, change.service
+    return type(change), ""
 
 
 @given(st.lists(CHANGES), st.randoms(use_true_random=False))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import grpc  # type: ignore[import-untyped] # published without type information
+import grpc
 import pytest
 from envoy.service.discovery.v3 import discovery_pb2
 

@@ -1,0 +1,99 @@
+"""Envoy's admin interface, over its Unix socket: what the agent asks of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+from mesh.agent import http
+
+_CHANGES: Final = quote(r"(update_success|config_reload)$")
+_CONNECTIONS: Final = quote(r"^listener\..*downstream_cx_active$")
+_READY: Final = quote(
+    r"^(server\.live|listener_manager\.(workers_started|total_listeners_active))$"
+)
+_COUNT: Final = re.compile(r"^(?P<name>.+): (?P<value>\d+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How an Envoy is: its own word for it, and how many listeners serve."""
+
+    state: str
+    listeners: int
+
+    @property
+    def live(self) -> bool:
+        """Whether it serves."""
+        return self.state == "LIVE"
+
+
+class Admin:
+    """One Envoy's admin interface.
+
+    Every method raises :class:`mesh.agent.http.RequestError` if Envoy does not answer in time.
+    """
+
+    def __init__(self, socket: str, *, timeout: float = 2.0) -> None:
+        """``socket`` is the path of the Unix socket."""
+        self._server = http.Server("envoy", unix_socket=socket)
+        self._timeout = timeout
+
+    async def condition(self) -> Condition:
+        """Ask whether Envoy serves."""
+        # The word comes last: LIVE is what it was after the listeners were counted.
+        counts = await self._counts(_READY)
+        answer = await self._ask("GET", "/ready")
+        started = counts.get("listener_manager.workers_started", 0)
+        listeners = counts.get("listener_manager.total_listeners_active", 0)
+        return Condition(answer.body.decode().strip(), listeners if started else 0)
+
+    async def changes(self) -> bytes:
+        """Return a text that differs whenever Envoy accepted some configuration."""
+        answer = await self._ask("GET", f"/stats?usedonly&filter={_CHANGES}")
+        return answer.body
+
+    async def connections(self) -> dict[str, int]:
+        """Return how many connections each listener holds, the admin's own left out."""
+        counts = await self._counts(_CONNECTIONS)
+        return {
+            name: count for name, count in counts.items() if not name.startswith("listener.admin.")
+        }
+
+    async def config_dump(self) -> Any:
+        """Return all that Envoy runs."""
+        return (await self._ask("GET", "/config_dump?include_eds", timeout=10.0)).json()
+
+    async def prometheus(self) -> bytes:
+        """Return Envoy's metrics in Prometheus' text format."""
+        return (await self._ask("GET", "/stats/prometheus?usedonly")).body
+
+    async def fail_health(self) -> None:
+        """Have HTTP connections closed after the answer at hand, and health checks fail."""
+        await self._ask("POST", "/healthcheck/fail")
+
+    async def close_listeners(self, *, inbound_only: bool) -> None:
+        """Accept no further connections; those that are open stay."""
+        only = "?inboundonly" if inbound_only else ""
+        await self._ask("POST", f"/drain_listeners{only}")
+
+    async def quit(self) -> None:
+        """End Envoy."""
+        await self._ask("POST", "/quitquitquit")
+
+    async def _counts(self, pattern: str) -> dict[str, int]:
+        answer = await self._ask("GET", f"/stats?filter={pattern}")
+        return {
+            found["name"]: int(found["value"]) for found in _COUNT.finditer(answer.body.decode())
+        }
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - it bounds a worker thread
+    ) -> http.Response:
+        return await http.request(self._server, method, path, timeout=timeout or self._timeout)

@@ -1,0 +1,80 @@
+"""The local Consul agent, as far as a proxy needs it: three calls.
+
+The control plane's client (:mod:`mesh.clients.consul`) does far more and weighs 15 MB with what
+it imports; this process lives on every host of the mesh and has 45 in all.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+from mesh.agent import http
+from mesh.agent.errors import AgentError
+from mesh.agent.settings import Consul
+
+_ABSENT: Final = 404
+_FORBIDDEN: Final = 403
+
+
+class ConsulError(AgentError):
+    """The local Consul agent did not do what it was asked."""
+
+
+class ConsulAgent:
+    """Registers services with the Consul agent on this host."""
+
+    def __init__(self, settings: Consul) -> None:
+        """``settings`` say where it is and how to be let in."""
+        self._settings = settings
+        self._tls: ssl.SSLContext | None = None
+        if settings.ca_file is not None and urlsplit(settings.url).scheme == "https":
+            self._tls = ssl.create_default_context(cafile=settings.ca_file)
+
+    async def register(self, service: dict[str, Any]) -> None:
+        """Add or replace a service, its checks included."""
+        await self._ask("PUT", "/v1/agent/service/register?replace-existing-checks=true", service)
+
+    async def deregister(self, service: str) -> None:
+        """Remove the service with this id; one that is not there is fine."""
+        await self._ask("PUT", f"/v1/agent/service/deregister/{quote(service, safe='')}")
+
+    async def has(self, service: str) -> bool:
+        """Whether a service with this id is registered."""
+        path = f"/v1/agent/service/{quote(service, safe='')}"
+        return (await self._ask("GET", path)).status != _ABSENT
+
+    async def _ask(self, method: str, path: str, body: object = None) -> http.Response:
+        url = self._settings.url.rstrip("/")
+        server, target = http.from_url(url + path, self._tls)
+        try:
+            answer = await http.request(server, method, target, body=body, headers=self._token())
+        except http.RequestError as error:
+            raise ConsulError(
+                f"Consul at {url} does not answer: {error}",
+                "Does the Consul agent run on this host? Set consul.url, or registration to zone "
+                "where there is none.",
+            ) from error
+        if answer.ok or answer.status == _ABSENT:
+            return answer
+        reason = answer.body.decode(errors="replace").strip()
+        raise ConsulError(
+            f"Consul at {url} answered {method} {path.partition('?')[0]} with {answer.status}: "
+            f"{reason}",
+            "The token in consul.token_file needs service:write on the service and on its "
+            "sidecar (a service identity gives both)."
+            if answer.status == _FORBIDDEN
+            else "See the Consul agent's log.",
+        )
+
+    def _token(self) -> dict[str, str]:
+        file = self._settings.token_file
+        if file is None:
+            return {}
+        try:
+            return {"X-Consul-Token": file.read_text(encoding="utf-8").strip()}
+        except OSError as error:
+            raise ConsulError(
+                f"{file} cannot be read: {error.strerror}", "Put the Consul token there."
+            ) from error

@@ -1,0 +1,285 @@
+"""The agent from start to stop: wires the parts, waits for SIGTERM, drains.
+
+If a part fails unexpectedly the agent ends and Envoy does not: the service manager starts the
+agent again, which takes Envoy over.  Only a stop that was asked for ends Envoy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from mesh.agent import ports, readiness, web
+from mesh.agent.admin import Admin
+from mesh.agent.consul import ConsulAgent
+from mesh.agent.drain import Action, Drain
+from mesh.agent.enrolment import Enrolment
+from mesh.agent.envoy_process import find_envoy
+from mesh.agent.errors import AgentError, PortTakenError
+from mesh.agent.http import RequestError
+from mesh.agent.identity import Svid
+from mesh.agent.recorder import Recorder
+from mesh.agent.registration import (
+    ConsulRegistrar,
+    NoRegistrar,
+    Registrar,
+    Registration,
+    ZoneRegistrar,
+)
+from mesh.agent.settings import AgentSettings, parse_address
+from mesh.agent.state import StateDir
+from mesh.agent.supervisor import Supervisor
+from mesh.agent.zone import ZoneClient
+from mesh.aio.clock import Clock, SystemClock
+from mesh.aio.tasks import Tasks
+from mesh.envoy import bootstrap
+from mesh.model.proxies import ProxyNeed
+
+logger = logging.getLogger(__name__)
+
+_ANSWER_SECONDS: Final = 1.0
+_POLL: Final = 0.05
+_PORT_PATIENCE: Final = 2.0
+
+
+class Agent:
+    """One proxy's agent.  :meth:`stop` once to drain, twice to hurry."""
+
+    def __init__(self, settings: AgentSettings, state: StateDir, clock: Clock) -> None:
+        """Check what can be checked before anything is started.
+
+        Raises:
+            AgentError: the settings ask for something that this host does not have.
+
+        """
+        self._settings = settings
+        self._state = state
+        self._clock = clock
+        self._binary = find_envoy(settings.envoy)
+        self._zone = ZoneClient(settings.zone_api)
+        self._enrolment = Enrolment(settings, state, self._zone, clock)
+        self._status = readiness.Status()
+        self._stop = asyncio.Event()
+        self._drain: Drain | None = None
+
+    def stop(self) -> None:
+        """Begin the graceful stop; called again, finish it at once."""
+        if self._stop.is_set() and self._drain is not None:
+            self._drain.hurry()
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Run until stopped.
+
+        Raises:
+            AgentError: the proxy cannot come up.
+            TaskFailedError: a part failed.
+
+        """
+        pages = readiness.Readiness(self._status, self._clock, self._settings.app_metrics_url)
+        server = await web.serve(self._settings.listen, pages.pages())
+        try:
+            svid = await self._enrolled()
+            if svid is not None:
+                await self._serve(svid)
+        finally:
+            server.close()
+
+    async def _enrolled(self) -> Svid | None:
+        """Return the identity, or None if the stop came first."""
+        async with Tasks("enrolment") as tasks:
+            enrolment = tasks.spawn("enrol", _outcome(self._enrolment))
+            stop = tasks.spawn("stop", self._stop.wait())
+            await asyncio.wait({enrolment, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not enrolment.done():
+                return None
+            outcome = enrolment.result()
+        if isinstance(outcome, AgentError):
+            raise outcome
+        return outcome
+
+    async def _serve(self, svid: Svid) -> None:
+        proxy = self._proxy(svid)
+        supervisor = Supervisor(
+            self._settings,
+            self._state,
+            self._binary,
+            bootstrap.live(proxy),
+            self._clock,
+            zone_answers=self._zone_answers,
+        )
+        if not await supervisor.adopt():
+            await self._claim_ports(proxy.need)
+        self._status.supervisor, self._status.svid = supervisor, svid
+        registration = Registration(self._registrar(), self._clock)
+        async with Tasks("agent") as tasks:
+            tasks.spawn("keep the certificate valid", self._enrolment.keep_valid(), forever=True)
+            tasks.spawn("follow the trust bundle", self._enrolment.keep_bundle(), forever=True)
+            tasks.spawn("tell the certificate's state", self._follow_svid(), forever=True)
+            supervision = tasks.spawn("supervise envoy", supervisor.run(), forever=True)
+            recorder = Recorder(proxy, self._state, self._clock)
+            recording = tasks.spawn("record", recorder.run(supervisor), forever=True)
+            registering = tasks.spawn(
+                "register", self._register_when_serving(supervisor, registration), forever=True
+            )
+            await self._stop.wait()
+            for task in (registering, recording, supervision):
+                task.cancel()
+            await asyncio.wait({registering, recording, supervision})
+            await self._drained(supervisor, registration)
+
+    async def _claim_ports(self, need: ProxyNeed) -> None:
+        """Check that the ports are free; an Envoy that died just now may hold them a little."""
+        until = self._clock.monotonic() + _PORT_PATIENCE
+        while True:
+            try:
+                ports.check_free(need)
+            except PortTakenError:
+                if self._clock.monotonic() >= until:
+                    raise
+                await self._clock.sleep(_POLL)
+            else:
+                return
+
+    def _proxy(self, svid: Svid) -> bootstrap.Proxy:
+        return bootstrap.Proxy(
+            id=self._settings.id,
+            zone=svid.zone_id,
+            need=self._settings.need(svid.zone),
+            xds=tuple(parse_address(each) for each in svid.xds),
+            # Each Envoy gets its own when it is started.
+            admin_socket="envoy.sock",
+        )
+
+    async def _zone_answers(self) -> bool:
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await self._enrolment.refresh_bundle(patience=_ANSWER_SECONDS)
+                svid = self._enrolment.svid
+                return svid is not None and await _any_accepts(svid.xds)
+        except (AgentError, OSError) as error:
+            logger.info("the zone does not answer", extra={"reason": str(error)})
+            return False
+
+    async def _follow_svid(self) -> None:
+        while True:
+            self._status.svid = self._enrolment.svid
+            await self._clock.sleep(1.0)
+
+    async def _register_when_serving(
+        self, supervisor: Supervisor, registration: Registration
+    ) -> None:
+        while supervisor.serving is None:
+            await self._clock.sleep(_POLL)
+        await registration.run()
+
+    def _registrar(self) -> Registrar:
+        settings, inbound = self._settings, self._settings.inbound
+        if settings.register == "none" or inbound is None:
+            return NoRegistrar()
+        if settings.register == "consul":
+            return ConsulRegistrar(settings, inbound, self._address(), ConsulAgent(settings.consul))
+        return ZoneRegistrar(settings, inbound, self._address, self._zone, self._enrolment)
+
+    def _address(self) -> str:
+        """Return where callers find this host: as configured, else as the zone sees it."""
+        if self._settings.advertise_address is not None:
+            return self._settings.advertise_address
+        try:
+            return ports.own_address_towards(*self._settings.zone_api[0])
+        except OSError as error:
+            raise AgentError(
+                f"cannot tell which address of this host callers should use: {error}",
+                "Say it with --advertise-address.",
+            ) from error
+
+    async def _drained(self, supervisor: Supervisor, registration: Registration) -> None:
+        async def fail_readiness() -> None:
+            self._status.draining = True
+            for admin in _answering(supervisor):
+                await admin.fail_health()
+
+        async def close_listeners() -> None:
+            for admin in _answering(supervisor):
+                await admin.close_listeners(inbound_only=True)
+
+        async def connections_end() -> None:
+            while await self._inbound_connections(supervisor):
+                await self._clock.sleep(_POLL)
+
+        async def quit_envoy() -> None:
+            for process in supervisor.processes:
+                await process.end()
+
+        self._drain = Drain(
+            {
+                Action.DEREGISTER: registration.deregister,
+                Action.FAIL_READINESS: fail_readiness,
+                Action.CLOSE_LISTENERS: close_listeners,
+                Action.AWAIT_CONNECTIONS: connections_end,
+                Action.QUIT: quit_envoy,
+            },
+            self._clock,
+        )
+        await self._drain.run(self._settings.drain_seconds)
+        logger.info("stopped")
+
+    async def _inbound_connections(self, supervisor: Supervisor) -> int:
+        inbound = self._settings.inbound
+        if inbound is None:
+            return 0
+        total = 0
+        for process in supervisor.processes:
+            try:
+                counts = await process.admin.connections()
+            except RequestError:
+                continue  # it is gone, and its connections are too
+            suffix = f"_{inbound.port}.downstream_cx_active"
+            total += sum(count for name, count in counts.items() if name.endswith(suffix))
+        return total
+
+
+def _answering(supervisor: Supervisor) -> list[Admin]:
+    return [process.admin for process in supervisor.processes if process.alive()]
+
+
+async def _any_accepts(addresses: Iterable[str]) -> bool:
+    for address in addresses:
+        try:
+            _, writer = await asyncio.open_connection(*parse_address(address))
+        except OSError:
+            continue
+        writer.close()
+        return True
+    return False
+
+
+async def _outcome(enrolment: Enrolment) -> Svid | AgentError:
+    # A refusal is the operator's to read, not a failed task's traceback.
+    try:
+        return await enrolment.ensure()
+    except AgentError as error:
+        return error
+
+
+async def run(settings: AgentSettings, clock: Clock | None = None) -> None:
+    """Run one agent until SIGTERM or SIGINT.
+
+    Raises:
+        AgentError: with what an operator should do.
+
+    """
+    state = StateDir(Path(settings.state_dir))
+    try:
+        with state.lock():
+            agent = Agent(settings, state, clock or SystemClock())
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, agent.stop)
+            await agent.run()
+    finally:
+        state.close()

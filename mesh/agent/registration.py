@@ -1,0 +1,259 @@
+"""Tells the registry that this instance is there, and tells it again when it forgot.
+
+Through the local Consul agent, which then checks application and sidecar itself; or through the
+zone, where there is no Consul agent: there each refresh renews a lease and carries the health that
+the agent found.  Both keep trying for ever: a registry that is down is no reason to stop serving.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from mesh.agent import health
+from mesh.agent.consul import ConsulAgent
+from mesh.agent.enrolment import Enrolment
+from mesh.agent.errors import AgentError
+from mesh.agent.settings import AgentSettings
+from mesh.agent.zone import ZoneClient
+from mesh.aio.backoff import Backoff
+from mesh.aio.clock import Clock
+from mesh.model.proxies import Inbound
+
+logger = logging.getLogger(__name__)
+
+CHECK_SECONDS: Final = 10.0
+"""How often Consul is asked whether it still knows the service."""
+
+_REFRESHES_PER_LEASE: Final = 3
+
+
+class Registrar(Protocol):
+    """One way to be registered."""
+
+    async def refresh(self) -> float:
+        """Be registered; return the seconds after which to look again."""
+        ...
+
+    async def deregister(self) -> None:
+        """Be registered no longer."""
+        ...
+
+
+class NoRegistrar:
+    """Somebody else registers this instance."""
+
+    async def refresh(self) -> float:
+        """Do nothing, once an hour."""
+        return 3600.0
+
+    async def deregister(self) -> None:
+        """Do nothing."""
+
+
+class ConsulRegistrar:
+    """Registers the application and its sidecar with the Consul agent on this host."""
+
+    def __init__(
+        self, settings: AgentSettings, inbound: Inbound, address: str, consul: ConsulAgent
+    ) -> None:
+        """``address`` is where other hosts find this one."""
+        self._settings = settings
+        self._inbound = inbound
+        self._address = address
+        self._consul = consul
+
+    async def refresh(self) -> float:
+        """Register what Consul does not know (at first, or after it lost its state)."""
+        ids = (self._settings.id, sidecar_id(self._settings.id))
+        known = [await self._consul.has(each) for each in ids]
+        if not all(known):
+            healthy = await health.probe(self._settings.health, self._inbound) == health.PASSING
+            for service in consul_services(
+                self._settings, self._inbound, self._address, passing=healthy
+            ):
+                await self._consul.register(service)
+            logger.info("registered with consul", extra={"service_id": self._settings.id})
+        return CHECK_SECONDS
+
+    async def deregister(self) -> None:
+        """Remove both, the sidecar first: it is what callers dial."""
+        await self._consul.deregister(sidecar_id(self._settings.id))
+        await self._consul.deregister(self._settings.id)
+
+
+class ZoneRegistrar:
+    """Registers through the zone's API and keeps the lease."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        inbound: Inbound,
+        address: Callable[[], str],
+        zone: ZoneClient,
+        enrolment: Enrolment,
+    ) -> None:
+        """``address`` returns where other hosts find this one."""
+        self._settings = settings
+        self._inbound = inbound
+        self._address = address
+        self._zone = zone
+        self._enrolment = enrolment
+
+    async def refresh(self) -> float:
+        """Renew the lease with the application's present health."""
+        if self._enrolment.trust is None:
+            return 1.0
+        status = await health.probe(self._settings.health, self._inbound)
+        body = {
+            "id": self._settings.id,
+            "service": self._settings.service,
+            "address": self._address(),
+            "port": self._inbound.port,
+            "app_port": self._inbound.local_port,
+            "tags": list(self._settings.tags),
+            "meta": dict(self._settings.meta),
+            "health": status.health,
+            "output": status.output,
+        }
+        certificate = self._enrolment.files.certificate
+        lease = await self._zone.register(self._enrolment.trust, certificate, body)
+        return max(1.0, min(lease / _REFRESHES_PER_LEASE, self._settings.health.interval))
+
+    async def deregister(self) -> None:
+        """Give the lease back."""
+        if self._enrolment.trust is not None:
+            await self._zone.deregister(
+                self._enrolment.trust, self._enrolment.files.certificate, self._settings.id
+            )
+
+
+class Registration:
+    """Keeps one instance registered by way of ``registrar``."""
+
+    def __init__(self, registrar: Registrar, clock: Clock) -> None:
+        """Nothing is registered yet."""
+        self._registrar = registrar
+        self._clock = clock
+        self.registered = False
+
+    async def run(self) -> None:
+        """Register and stay registered; runs forever."""
+        backoff = Backoff(0.5, 15.0)
+        complaint = ""
+        while True:
+            try:
+                pause = await self._registrar.refresh()
+            except (AgentError, OSError) as error:
+                if str(error) != complaint:
+                    complaint = str(error)
+                    logger.warning("not registered", extra={"reason": complaint})
+                pause = backoff.next()
+            else:
+                self.registered = True
+                complaint = ""
+                backoff.reset()
+            await self._clock.sleep(pause)
+
+    async def deregister(self) -> None:
+        """Take the instance out; a registry that does not answer will notice by itself."""
+        if not self.registered:
+            return
+        try:
+            await self._registrar.deregister()
+        except (AgentError, OSError) as error:
+            logger.warning("not deregistered", extra={"reason": str(error)})
+        else:
+            self.registered = False
+            logger.info("deregistered")
+
+
+def sidecar_id(instance: str) -> str:
+    """Return the id under which an instance's sidecar is registered."""
+    return f"{instance}-sidecar-proxy"
+
+
+def consul_services(
+    settings: AgentSettings, inbound: Inbound, address: str, *, passing: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the application and its sidecar as Consul's agent takes them.
+
+    ``passing`` is what the application's check begins with, until Consul has made its own.
+    """
+    interval = f"{settings.health.interval:g}s"
+    app = {
+        "ID": settings.id,
+        "Name": settings.service,
+        "Address": address,
+        "Port": inbound.local_port,
+        "Tags": list(settings.tags),
+        "Meta": dict(settings.meta),
+        "Checks": _app_checks(settings, inbound, interval, passing=passing),
+    }
+    sidecar = {
+        "ID": sidecar_id(settings.id),
+        "Name": f"{settings.service}-sidecar-proxy",
+        "Kind": "connect-proxy",
+        "Address": address,
+        "Port": inbound.port,
+        "Meta": dict(settings.meta),
+        "Proxy": {
+            "DestinationServiceName": settings.service,
+            "DestinationServiceID": settings.id,
+            "LocalServiceAddress": inbound.local_address,
+            "LocalServicePort": inbound.local_port,
+            "Upstreams": [
+                {
+                    "DestinationName": upstream.service,
+                    "LocalBindAddress": upstream.address,
+                    "LocalBindPort": upstream.port,
+                }
+                for upstream in settings.upstreams
+            ],
+        },
+        "Checks": [
+            {
+                "CheckID": f"{sidecar_id(settings.id)}:listening",
+                "Name": "Sidecar listens",
+                "TCP": _authority(address, inbound.port),
+                "Interval": "10s",
+                "Timeout": "2s",
+                # The agent registers when Envoy serves, and callers should not wait for a check.
+                "Status": "passing",
+            },
+            {
+                "CheckID": f"{sidecar_id(settings.id)}:application",
+                "Name": "Application is healthy",
+                "AliasService": settings.id,
+            },
+        ],
+    }
+    return app, sidecar
+
+
+def _app_checks(
+    settings: AgentSettings, inbound: Inbound, interval: str, *, passing: bool
+) -> list[dict[str, Any]]:
+    if settings.health.kind == "none":
+        return []
+    place = _authority(inbound.local_address, inbound.local_port)
+    how = (
+        {"HTTP": f"http://{place}{settings.health.path}"}
+        if settings.health.kind == "http"
+        else {"TCP": place}
+    )
+    return [
+        {
+            "CheckID": f"{settings.id}:application",
+            "Name": "Application answers",
+            **how,
+            "Interval": interval,
+            "Timeout": "2s",
+            "Status": "passing" if passing else "critical",
+        }
+    ]
+
+
+def _authority(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -1,0 +1,124 @@
+"""The agent's settings as ``mesh proxy`` hands them over: already validated, one JSON file.
+
+:mod:`mesh.config.proxy` has the strict model with the messages for people; here the same values
+become a frozen dataclass without loading the validating library into a process that runs for
+months.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self, cast
+
+from mesh.agent.errors import SettingsError
+from mesh.model.proxies import Inbound, ProxyNeed, Upstream
+
+Address = tuple[str, int]
+"""A host and a port."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consul:
+    """The local Consul agent; ``url`` is like ``http://127.0.0.1:8500``."""
+
+    url: str
+    token_file: Path | None = None
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheck:
+    """How the application's health is told: a TCP connect, an HTTP GET of ``path``, or not."""
+
+    kind: Literal["tcp", "http", "none"] = "tcp"
+    path: str = "/"
+    interval: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """All that one agent is told.  Durations are seconds."""
+
+    service: str
+    id: str
+    state_dir: Path
+    zone_api: tuple[Address, ...]
+    proof_kind: Literal["join-token", "consul-token"]
+    proof_file: Path
+    bundle_file: Path | None = None
+    inbound: Inbound | None = None
+    advertise_address: str | None = None
+    upstreams: tuple[Upstream, ...] = ()
+    register: Literal["consul", "zone", "none"] = "none"
+    tags: tuple[str, ...] = ()
+    meta: dict[str, str] = field(default_factory=dict)
+    consul: Consul = field(default_factory=lambda: Consul(url="http://127.0.0.1:8500"))
+    health: HealthCheck = field(default_factory=HealthCheck)
+    listen: Address = ("127.0.0.1", 15_020)
+    app_metrics_url: str | None = None
+    drain_seconds: float = 30.0
+    envoy: Path | None = None
+    concurrency: int = 2
+    log_level: str = "info"
+
+    def need(self, zone: str) -> ProxyNeed:
+        """Return what the renderer is told of this proxy in ``zone``."""
+        return ProxyNeed(self.service, zone, self.inbound, self.upstreams)
+
+    @classmethod
+    def load(cls, file: Path) -> Self:
+        """Read what ``mesh proxy`` wrote.
+
+        Raises:
+            SettingsError: the file is missing or of another version.
+
+        """
+        try:
+            return cls.from_json(json.loads(file.read_bytes()))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise SettingsError(
+                f"{file} is not an agent's settings: {error!r}",
+                "Start the agent with `mesh proxy`, which writes this file.",
+            ) from error
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> Self:
+        """Read the JSON object that :meth:`mesh.config.proxy.ProxySettings.for_agent` makes."""
+        inbound = raw.get("inbound")
+        consul = raw["consul"]
+        return cls(
+            **{
+                **raw,
+                "state_dir": Path(raw["state_dir"]),
+                "zone_api": tuple(_address(each) for each in raw["zone_api"]),
+                "proof_file": Path(raw["proof_file"]),
+                "bundle_file": _path(raw.get("bundle_file")),
+                "inbound": Inbound(**inbound) if inbound else None,
+                "upstreams": tuple(Upstream(**each) for each in raw["upstreams"]),
+                "tags": tuple(raw["tags"]),
+                "consul": Consul(
+                    url=consul["url"],
+                    token_file=_path(consul.get("token_file")),
+                    ca_file=_path(consul.get("ca_file")),
+                ),
+                "health": HealthCheck(**raw["health"]),
+                "listen": _address(raw["listen"]),
+                "envoy": _path(raw.get("envoy")),
+            }
+        )
+
+
+def parse_address(text: str) -> Address:
+    """Read ``host:port``, with an IPv6 literal in brackets."""
+    host, _, port = text.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _address(raw: object) -> Address:
+    return parse_address(cast("str", raw))
+
+
+def _path(raw: str | None) -> Path | None:
+    return Path(raw) if raw else None

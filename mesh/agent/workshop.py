@@ -1,0 +1,105 @@
+"""The parent's side of :mod:`mesh.agent.keys`: a child that lives for one enrolment or renewal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from mesh.agent.errors import AgentError
+
+_PATIENCE = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """What a certificate says of itself."""
+
+    not_before: datetime
+    not_after: datetime
+    serial: str
+
+
+class Workshop:
+    """Makes keys and requests and reads certificates, in a child process.
+
+    A context manager; the child ends with the block, whatever it was doing.
+    """
+
+    def __init__(self) -> None:
+        """Start nothing yet."""
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        """Start the child."""
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "mesh.agent.keys"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the child: it holds nothing that could be lost."""
+        child = self._child
+        if child is None:
+            return
+        self._child = None
+        child.kill()
+        with child:
+            pass  # closes the pipes and reaps
+
+    async def request(self, uri: str, key: str | None = None) -> tuple[str, str]:
+        """Return a key (a new one unless given) and its signing request for ``uri``."""
+        said = await self._ask({"do": "request", "uri": uri, "key": key})
+        return said["key"], said["csr"]
+
+    async def inspect(self, chain: str, key: str, uri: str) -> Validity:
+        """Check that ``chain`` begins with a certificate of ``key`` for ``uri``.
+
+        Raises:
+            AgentError: it does not.
+
+        """
+        said = await self._ask({"do": "inspect", "chain": chain, "key": key, "uri": uri})
+        return Validity(
+            datetime.fromisoformat(said["not_before"]),
+            datetime.fromisoformat(said["not_after"]),
+            said["serial"],
+        )
+
+    async def _ask(self, question: dict[str, Any]) -> dict[str, str]:
+        child = self._child
+        if child is None:
+            raise RuntimeError("the workshop is closed")
+        async with asyncio.timeout(_PATIENCE):
+            line = await asyncio.to_thread(_exchange, child, json.dumps(question).encode())
+        said: dict[str, str] = json.loads(line) if line else {"error": "its process ended"}
+        if "error" in said:
+            raise AgentError(
+                f"cannot {question['do']} a certificate for {question['uri']}: {said['error']}",
+                "If it persists, remove enrolment.key from the state directory and enrol with a "
+                "new token.",
+            )
+        return said
+
+
+def _exchange(child: subprocess.Popen[bytes], line: bytes) -> bytes:
+    if child.stdin is None or child.stdout is None:
+        raise AssertionError  # both are pipes
+    try:
+        child.stdin.write(line + b"\n")
+        child.stdin.flush()
+    except BrokenPipeError:
+        return b""
+    return child.stdout.readline()

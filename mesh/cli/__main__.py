@@ -1,0 +1,5 @@
+"""``python -m mesh.cli``: the ``mesh`` command without its script."""
+
+from mesh.cli.main import main
+
+main()

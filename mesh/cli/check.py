@@ -1,0 +1,216 @@
+"""``mesh check``: is everything there that the mesh needs, and what to do if not."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from mesh.ca.vault_layout import Mode
+from mesh.cli import progress
+from mesh.cli.checks import catalogue, runner
+from mesh.cli.checks.model import Checked, Level, Section
+from mesh.cli.checks.surroundings import Surroundings, ZonePlace
+from mesh.cli.consul import consul_options
+from mesh.cli.errors import NO
+from mesh.cli.output import Output, write
+from mesh.cli.zone_api import DEFAULT_ZONE, AdminTokenOption, BundleOption, ZoneOption
+from mesh.cli.zone_place import zone_address
+from mesh.clients.consul import ConsulAddress, ConsulClient
+from mesh.clients.vault import AuthMethod, Token, TokenFile, VaultClient, VaultSettings
+from mesh.config.types import parse_duration
+from mesh.config.zone import ADMIN_TOKEN_FILE, default_data_dir
+from mesh.model.violations import InvalidInputError, Violation
+
+app = typer.Typer(rich_markup_mode=None)
+
+_PAUSE: Final = 1.0
+
+
+class Form(enum.StrEnum):
+    """How the result is printed; ``short`` leaves out what is well."""
+
+    TABLE = "table"
+    SHORT = "short"
+    JSON = "json"
+    YAML = "yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class VaultPlace:
+    """The Vault to check, and how to log in."""
+
+    settings: VaultSettings
+    auth: AuthMethod
+    mount: str
+    mode: Mode
+
+
+def _environment_only(context: typer.Context, value: str) -> str:
+    source = context.get_parameter_source("vault_token")
+    if value and source is not None and source.name == "COMMANDLINE":
+        raise typer.BadParameter(
+            "a token on the command line can be read by everybody on this host: "
+            "set VAULT_TOKEN or use --vault-token-file"
+        )
+    return value
+
+
+@app.command(
+    epilog="\b\nExamples:\n"
+    "  mesh check\n"
+    "  mesh check --wait 2m -o short\n"
+    "  mesh check --vault https://vault:8200 --vault-token-file /etc/mesh/vault-token"
+)
+@consul_options
+def check(
+    context: typer.Context,
+    *,
+    consul: ConsulAddress,
+    zone: ZoneOption = DEFAULT_ZONE,
+    admin_token_file: AdminTokenOption = None,
+    bundle: BundleOption = None,
+    vault: Annotated[
+        str, typer.Option(envvar="VAULT_ADDR", metavar="URL", help="Vault; without it, unchecked.")
+    ] = "",
+    vault_token_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="VAULT_TOKEN_FILE",
+            metavar="FILE",
+            help="File with a Vault token; else VAULT_TOKEN is used.",
+        ),
+    ] = None,
+    vault_token: Annotated[
+        str, typer.Option(envvar="VAULT_TOKEN", hidden=True, callback=_environment_only)
+    ] = "",
+    vault_ca_file: Annotated[
+        Path | None,
+        typer.Option(envvar="VAULT_CACERT", metavar="FILE", help="CA of Vault's own TLS."),
+    ] = None,
+    vault_mount: Annotated[str, typer.Option(metavar="PATH", help="The PKI mount.")] = "pki",
+    vault_mode: Annotated[Mode, typer.Option(help="Who signs the leaves.")] = Mode.VAULT,
+    wait: Annotated[
+        str, typer.Option(metavar="TIME", help="Check again until all is well, as in 2m.")
+    ] = "0",
+    output: Annotated[
+        Form, typer.Option("--output", "-o", help="How the result is printed.")
+    ] = Form.TABLE,
+) -> None:
+    """Check what the mesh needs, and say what to do.
+
+    √ is well, ‼ deserves a look, × keeps the mesh from its work: then the exit code is 1.
+    """
+    source = context.get_parameter_source("zone")
+    named = bundle is not None or (source is not None and source.name != "DEFAULT")
+    admin_token = admin_token_file or default_data_dir() / ADMIN_TOKEN_FILE
+    place = ZonePlace(zone_address(zone, bundle), admin_token, named)
+    auth: AuthMethod = TokenFile(vault_token_file) if vault_token_file else Token(vault_token)
+    vault_place = (
+        VaultPlace(VaultSettings(vault, vault_ca_file), auth, vault_mount, vault_mode)
+        if vault
+        else None
+    )
+    patience = _patience(wait)
+    checked = progress.run("Checking", look(consul, place, vault_place, patience))
+    if output is Form.TABLE:
+        typer.echo("\n".join(lines(checked, short=False)))
+    elif output is Form.SHORT:
+        typer.echo("\n".join(lines(checked, short=True)))
+    else:
+        write(document(checked), Output(output.value))
+    if any(section.failed for section in checked):
+        raise typer.Exit(NO)
+
+
+async def look(
+    consul: ConsulAddress, zone: ZonePlace, vault: VaultPlace | None, patience: timedelta
+) -> list[Checked]:
+    """Run every check; again while something fails and ``patience`` lasts."""
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(ConsulClient(consul))
+        vault_client = None
+        if vault is not None:
+            vault_client = VaultClient(vault.settings, vault.auth)
+            stack.push_async_callback(vault_client.close)
+        clock = Surroundings(client).clock
+        end = clock.monotonic() + patience.total_seconds()
+        while True:
+            checked = await runner.run(_sections(client, zone, vault, vault_client))
+            if not any(section.failed for section in checked) or clock.monotonic() >= end:
+                return checked
+            await clock.sleep(_PAUSE)
+
+
+def lines(checked: Sequence[Checked], *, short: bool) -> list[str]:
+    """Write the findings for people, and the sum of them."""
+    said: list[str] = []
+    for section in checked:
+        findings = [
+            finding for _, finding in section.findings if not short or finding.level is not Level.OK
+        ]
+        if not findings:
+            continue
+        said += [*([""] if said else []), section.name, "-" * len(section.name)]
+        for finding in findings:
+            first, *more = finding.text.splitlines()
+            said.append(f"{finding.level.mark} {first}")
+            said += [f"    {line}" for line in more]
+            advice = finding.remedy.splitlines()
+            said += [f"  {'→' if not index else ' '} {line}" for index, line in enumerate(advice)]
+    return [*said, *([""] if said else []), _sum(checked)]
+
+
+def document(checked: Sequence[Checked]) -> dict[str, Any]:
+    """Write the findings for programs."""
+    return {
+        "ok": not any(section.failed for section in checked),
+        "sections": [
+            {
+                "name": section.name,
+                "checks": [
+                    {
+                        "check": title,
+                        "level": finding.level.value,
+                        "text": finding.text,
+                        "remedy": finding.remedy,
+                    }
+                    for title, finding in section.findings
+                ],
+            }
+            for section in checked
+        ],
+    }
+
+
+def _sections(
+    client: ConsulClient,
+    zone: ZonePlace,
+    vault: VaultPlace | None,
+    vault_client: VaultClient | None,
+) -> list[Section]:
+    surroundings = Surroundings(client)
+    sections = [catalogue.local(), catalogue.consul(surroundings)]
+    if vault is not None and vault_client is not None:
+        sections.append(catalogue.vault(vault_client, vault.mount, vault.mode))
+    return [*sections, catalogue.zone(zone, surroundings)]
+
+
+def _sum(checked: Sequence[Checked]) -> str:
+    levels = [finding.level for section in checked for _, finding in section.findings]
+    counts = {level: levels.count(level) for level in Level}
+    verdict = "Something is wrong" if counts[Level.FAILURE] else "All is well"
+    return f"{verdict}: " + ", ".join(f"{counts[level]} {level.mark}" for level in Level)
+
+
+def _patience(text: str) -> timedelta:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise InvalidInputError("the option --wait", (Violation("", str(error)),)) from error

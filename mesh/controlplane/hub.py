@@ -1,0 +1,154 @@
+"""The hub: news in, pushes out.
+
+Every change is reduced into the world the moment it comes; what it touched is rendered and
+pushed in one go at the end of the event loop's turn, so that news that came together goes out
+together.  The first change after a quiet time waits for nothing.  After a push the next waits
+as long as that one took, up to :data:`LONGEST_PAUSE`: under a storm the zone works at most half
+of its time on pushes, and each push carries all that has come meanwhile.
+
+The hub is the xDS server's directory: a proxy that connects gets its snapshot from the
+renderer here, and the sources learn which services somebody depends on.  A proxy is told nothing
+before everything it depends on is known.  One that comes back to a zone that has just started
+goes on with what it has meanwhile; half a snapshot would take the other half from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+from mesh.envoy.resource import Snapshot
+from mesh.model.identity import WorkloadId
+from mesh.model.proxies import ProxyNeed
+from mesh.render.renderer import Renderer
+from mesh.world.changes import Change
+from mesh.world.facets import Facet
+from mesh.world.reduce import reduce
+from mesh.world.snapshot import World
+
+LONGEST_PAUSE: Final = 0.1
+"""Seconds."""
+
+logger = logging.getLogger(__name__)
+
+
+class Observer(Protocol):
+    """What is told of each push."""
+
+    def pushed(self, *, sessions: int, seconds: float, waited: float) -> None:
+        """A push reached ``sessions`` in ``seconds``, ``waited`` after its first change."""
+        ...
+
+
+class Hub:
+    """Owns the world and the renderer of one zone."""
+
+    def __init__(self, world: World, observer: Observer) -> None:
+        """Start from ``world``, with nobody to tell yet."""
+        self._renderer = Renderer(world)
+        self._observer = observer
+        self._publish: Callable[[Mapping[int, Snapshot]], None] = lambda _: None
+        self._need: Callable[[frozenset[str]], None] = lambda _: None
+        self._touched: set[Facet] = set()
+        self._latest = world
+        self._first_change = 0.0
+        self._not_before = 0.0
+        self._scheduled: asyncio.Handle | None = None
+        self._closed = False
+        self._held: set[int] = set()
+
+    def attach(
+        self,
+        *,
+        publish: Callable[[Mapping[int, Snapshot]], None],
+        need: Callable[[frozenset[str]], None],
+    ) -> None:
+        """From now on hand snapshots to ``publish`` and needed services to ``need``.
+
+        Server and source need the hub as the hub needs them; this closes the circle.
+        """
+        self._publish = publish
+        self._need = need
+
+    @property
+    def world(self) -> World:
+        """The world as of the last change."""
+        return self._latest
+
+    def emit(self, change: Change) -> None:
+        """Take news from a source."""
+        self._latest, touched = reduce(self._latest, change)
+        if not touched:
+            return
+        loop = asyncio.get_running_loop()
+        if not self._touched:
+            self._first_change = loop.time()
+        self._touched |= touched
+        if self._scheduled is None and not self._closed:
+            if loop.time() >= self._not_before:
+                self._scheduled = loop.call_soon(self._push)
+            else:
+                self._scheduled = loop.call_at(self._not_before, self._push)
+
+    def connect(self, session: int, identity: WorkloadId, need: ProxyNeed) -> Snapshot | None:
+        """Take in a proxy (the xDS server has checked that identity and need agree).
+
+        None means that its snapshot is published later.
+        """
+        # The renderer's world may lag behind by one push; the sources' next word makes it up.
+        snapshot = self._renderer.connect(session, need)
+        self._need(self._renderer.needed)
+        complete = self._renderer.is_complete(session)
+        if not complete:
+            self._held.add(session)
+        logger.info(
+            "proxy connected",
+            extra={"session": session, "identity": identity.uri, "upstreams": len(need.upstreams)},
+        )
+        return snapshot if complete else None
+
+    def disconnect(self, session: int) -> None:
+        """Forget a proxy."""
+        self._renderer.disconnect(session)
+        self._held.discard(session)
+        self._need(self._renderer.needed)
+        logger.info("proxy disconnected", extra={"session": session})
+
+    def snapshot(self, session: int) -> Snapshot | None:
+        """Return what a connected proxy shall have now, None if it has gone."""
+        return self._renderer.snapshot(session)
+
+    def close(self) -> None:
+        """Push no more."""
+        self._closed = True
+        if self._scheduled is not None:
+            self._scheduled.cancel()
+            self._scheduled = None
+
+    def _push(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._scheduled = None
+        began = loop.time()
+        touched, self._touched = frozenset(self._touched), set()
+        changed = self._releasable(self._renderer.advance(self._latest, touched))
+        if changed:
+            self._publish(changed)
+        took = loop.time() - began
+        self._not_before = began + took + min(took, LONGEST_PAUSE)
+        if changed:
+            self._observer.pushed(
+                sessions=len(changed), seconds=took, waited=began - self._first_change
+            )
+
+    def _releasable(self, changed: dict[int, Snapshot]) -> dict[int, Snapshot]:
+        """Leave out those of whose needs something is unknown still."""
+        if not self._held:
+            return changed
+        for session in self._held & changed.keys():
+            if self._renderer.is_complete(session):
+                self._held.discard(session)
+            else:
+                del changed[session]
+        return changed

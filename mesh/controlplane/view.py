@@ -1,0 +1,161 @@
+"""What the administration API shows, read from the parts as they stand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from mesh.aio.clock import Clock
+from mesh.ca.issuer import Issuer
+from mesh.controlplane.api.model import ExplainQuery, Problem, ServiceSummary, StatusAnswer
+from mesh.controlplane.hub import Hub
+from mesh.envoy.resource import Snapshot
+from mesh.model.identity import ZoneId
+from mesh.model.intentions import Intention
+from mesh.model.services import Health
+from mesh.policies.intentions import Call, judge, what_would_change
+from mesh.sources.consul.loop import WatchStatus
+from mesh.sources.consul.problems import Problems
+from mesh.sources.consul.watch import ConsulSource
+from mesh.xds.server import XdsServer
+from mesh.xds.status import ProxyStatus
+
+
+@dataclass(slots=True)
+class View:
+    """Implements :class:`mesh.controlplane.api.view.ZoneView`."""
+
+    zone: ZoneId
+    instance: str
+    consul: str
+    hub: Hub
+    xds: XdsServer
+    source: ConsulSource
+    found: Problems
+    issuer: Issuer
+    clock: Clock
+    leading: bool = False
+
+    def proxies(self) -> Sequence[ProxyStatus]:
+        """Return every proxy connected to this instance."""
+        return self.xds.proxies()
+
+    def snapshot(self, session: int) -> Snapshot | None:
+        """Return what the proxy of ``session`` shall have, None if it has gone."""
+        return self.hub.snapshot(session)
+
+    def services(self) -> Sequence[ServiceSummary]:
+        """Return the zone's services, by name.
+
+        Instances are counted for services that some proxy needs: others are not watched.
+        """
+        world = self.hub.world
+        connected = Counter(status.need.service for status in self.xds.proxies())
+        summaries = []
+        for name in sorted(world.catalog):
+            instances = world.instances.get(name, ())
+            usable = [one for one in instances if one.health is not Health.CRITICAL]
+            ipv4, ipv6 = world.virtual_addresses.get(name, ("", ""))
+            summaries.append(
+                ServiceSummary(
+                    name=name,
+                    protocol=world.protocol(name).value,
+                    instances=len(instances),
+                    healthy=len(usable),
+                    proxies=connected[name],
+                    ipv4=ipv4,
+                    ipv6=ipv6,
+                )
+            )
+        return summaries
+
+    def explain(self, query: ExplainQuery) -> Mapping[str, Any]:
+        """Return the verdict on a call, what decided it and what would change it, as JSON."""
+        world = self.hub.world
+        headers = dict(header.split("=", 1) for header in query.header)
+        call = Call(
+            query.source,
+            query.destination,
+            world.protocol(query.destination),
+            query.method,
+            query.path,
+            headers,
+        )
+        verdict = judge(world.intentions, call, default_allow=world.default_allow)
+        return {
+            "allowed": verdict.allowed,
+            "depends_on_request": verdict.conditional,
+            "protocol": call.protocol.value,
+            "reason": verdict.reason,
+            "decided_by": _described(verdict.decided_by),
+            "permission": verdict.permission_index,
+            "overridden": [_described(intention) for intention in verdict.overridden],
+            "what_would_change_it": what_would_change(
+                world.intentions, call, default_allow=world.default_allow
+            ),
+        }
+
+    def problems(self) -> Sequence[Problem]:
+        """Return what Consul holds that cannot be used."""
+        return [
+            Problem(
+                kind=problem.kind,
+                name=problem.name,
+                message="; ".join(map(str, problem.violations)) + f" ({problem.standing})",
+            )
+            for problem in self.found.current
+        ]
+
+    def readiness(self) -> Sequence[str]:
+        """Return every reason why this instance cannot serve proxies."""
+        if self.source.ready.is_set():
+            return []
+        silent = [status for status in self.source.status() if status.last_success is None]
+        return [f"Consul has not told {_said(status)} yet" for status in silent] or [
+            "Consul has not told everything yet"
+        ]
+
+    def status(self) -> StatusAnswer:
+        """Return how this instance of the zone fares."""
+        issuer = self.issuer.status()
+        reasons = list(self.readiness())
+        stale = [status for status in self.source.status() if status.last_error]
+        return StatusAnswer(
+            zone=self.zone.zone,
+            trust_domain=self.zone.trust_domain,
+            version=version("consul-mesh"),
+            instance=self.instance,
+            leader=self.leading,
+            ready=not reasons,
+            reasons=reasons,
+            proxies=len(self.xds.proxies()),
+            services=len(self.hub.world.catalog),
+            consul=self.consul,
+            ca_mode=issuer.mode,
+            ca_expires_at=issuer.intermediate_not_after
+            or min((root.not_after for root in issuer.roots), default=None),
+            warnings=[
+                *issuer.warnings,
+                *(f"Consul: {_said(each)}: {each.last_error}" for each in stale),
+            ],
+            time=self.clock.now(),
+        )
+
+
+def _said(status: WatchStatus) -> str:
+    return status.name
+
+
+def _described(intention: Intention | None) -> dict[str, Any] | None:
+    if intention is None:
+        return None
+    return {
+        "source": intention.source,
+        "destination": intention.destination,
+        "action": intention.action.value if intention.action else "permissions",
+        "precedence": intention.precedence,
+        "description": intention.description,
+    }

@@ -1,0 +1,270 @@
+"""``mesh zone``: one instance of a zone's control plane, from settings to shutdown.
+
+Order of start: registry (if embedded), Consul, issuer, then the watches until everything is
+known, and only then the ports.  A proxy that finds the zone finds it ready.  Order of end: the
+API and xDS stop taking calls, leadership and sessions are handed back, the issuer forgets its
+keys.  Everything the zone knows is in Consul and Vault; another instance goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NoReturn
+
+from mesh.aio.clock import Clock, SystemClock
+from mesh.aio.tasks import Tasks
+from mesh.ca.issuer import Issuer
+from mesh.clients.consul import ConsulAddress, ConsulClient
+from mesh.config.zone import ZoneSettings
+from mesh.controlplane import token_file
+from mesh.controlplane.api.app import ApiParts, api_app
+from mesh.controlplane.bindings import Bindings
+from mesh.controlplane.duties import duties
+from mesh.controlplane.enrolment import Enrolment, EnrolmentPolicy
+from mesh.controlplane.health import health_app
+from mesh.controlplane.hub import Hub
+from mesh.controlplane.issuing import issuer_for, keep_bundle
+from mesh.controlplane.leader import Leader
+from mesh.controlplane.listening import explained, listen
+from mesh.controlplane.metrics import Metrics, PushMetrics, XdsMetrics
+from mesh.controlplane.rate_limit import Rate, RateLimiter
+from mesh.controlplane.reaper import Reaper
+from mesh.controlplane.registrations import Registrations
+from mesh.controlplane.tls import ZoneTls
+from mesh.controlplane.tokens import TokenOffice
+from mesh.controlplane.view import View
+from mesh.embedded.server import EmbeddedRegistry
+from mesh.model.identity import ZoneId
+from mesh.sources.consul.problems import Problems
+from mesh.sources.consul.settings import WatchSettings
+from mesh.sources.consul.watch import ConsulSource
+from mesh.world.snapshot import World
+from mesh.xds.collector import tune_gc
+from mesh.xds.server import XdsServer
+
+_EMBEDDED_ZONE: Final = "dc1"
+_EMBEDDED_WATCHES: Final = 10_000
+"""The embedded registry has no limit of connections per client."""
+_GRACE: Final = 2.0
+"""Seconds that proxies get to leave when the zone ends."""
+_SPARE_CONNECTIONS: Final = 64
+"""Connections to Consul beyond those that wait: sweeps, leases, enrolment."""
+
+_AGE_EVERY: Final = 5.0
+REGISTRY_TOKEN: Final = "registry-token"
+"""File in the data directory with the embedded registry's token."""
+
+logger = logging.getLogger(__name__)
+
+
+def run(settings: ZoneSettings) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        ConsulError: Consul does not answer, or refuses.
+        IssuerError: no certificate can be signed.
+        ListenError: a port is taken.
+
+    """
+    asyncio.run(_until_signal(settings))
+
+
+async def _until_signal(settings: ZoneSettings) -> None:
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    # Tasks end first: leadership is handed back while Consul can still be spoken to.
+    async with AsyncExitStack() as stack, Tasks("zone") as tasks:
+        await _start(settings, tasks, stack, SystemClock())
+        tune_gc()
+        await ended.wait()
+        logger.info("zone ends")
+
+
+async def _start(settings: ZoneSettings, tasks: Tasks, stack: AsyncExitStack, clock: Clock) -> None:
+    """Start everything; ``stack`` undoes it in reverse."""
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    consul = await _consul(settings, stack, clock)
+    zone = ZoneId(settings.trust_domain, settings.zone or await _datacenter(consul))
+    issuer = issuer_for(settings, zone, clock)
+    stack.push_async_callback(issuer.close)
+    await issuer.start()
+    tasks.spawn("keep the bundle", keep_bundle(issuer, settings.bundle_file, clock), forever=True)
+    api_tls = ZoneTls(issuer, require_client=False, clock=clock)
+    xds_tls = ZoneTls(issuer, require_client=True, clock=clock)
+    api_context = await api_tls.start()
+    await xds_tls.start()
+    for tls in (api_tls, xds_tls):
+        tasks.spawn("keep the certificate fresh", tls.keep_fresh(), forever=True)
+    core = _core(settings, zone=zone, consul=consul, issuer=issuer, tls=xds_tls, clock=clock)
+    tasks.spawn("watch Consul", core.source.run(), forever=True)
+    tasks.spawn("age of knowledge", _age(core.source, core.metrics, clock), forever=True)
+    parts = _api_parts(settings, core, issuer, consul, clock)
+    health = health_app(core.metrics, core.view.readiness)
+    await listen(stack, "metrics", health, settings.listen.metrics)
+    await core.source.ready.wait()
+    place = settings.listen.xds
+    await core.xds.start(place.host, place.port)
+    stack.push_async_callback(core.xds.close, _GRACE)
+    await listen(stack, "api", api_app(parts), settings.listen.api, api_context)
+    tasks.spawn("leadership", core.leader.run(), forever=True)
+    logger.info(
+        "zone is ready",
+        extra={
+            "zone": zone.zone,
+            "trust_domain": zone.trust_domain,
+            "api": str(settings.advertised_api),
+            "ca": settings.ca.mode,
+            "fingerprint": issuer.bundle().fingerprint,
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Core:
+    """News in, pushes out, and who looks after the zone."""
+
+    metrics: Metrics
+    source: ConsulSource
+    xds: XdsServer
+    view: View
+    leader: Leader
+
+
+def _core(
+    settings: ZoneSettings,
+    *,
+    zone: ZoneId,
+    consul: ConsulClient,
+    issuer: Issuer,
+    tls: ZoneTls,
+    clock: Clock,
+) -> _Core:
+    """Wire the source to the hub and the hub to xDS."""
+    metrics, found = Metrics(), Problems()
+    hub = Hub(World(zone.zone, zone.trust_domain), PushMetrics(metrics))
+    xds = XdsServer(
+        hub,
+        tls.current,
+        trust_domain=zone.trust_domain,
+        zone=zone.zone,
+        observer=XdsMetrics(metrics),
+        clock=clock,
+    )
+    watches = WatchSettings(max_watches=_max_watches(settings))
+    source = ConsulSource(consul, hub.emit, found, clock, watches)
+    hub.attach(publish=xds.publish, need=source.need)
+    instance = f"{socket.gethostname()}-{os.getpid()}"
+    view = View(zone, instance, consul.address.url, hub, xds, source, found, issuer, clock)
+
+    def lead(leading: bool) -> None:  # noqa: FBT001 - the shape that the leader calls
+        view.leading = leading
+        metrics.leader.set(int(leading))
+
+    work = duties(
+        zone=zone,
+        consul=consul,
+        hub=hub,
+        reaper=Reaper(consul, zone.zone, reattest_for=settings.enrolment.reattest_for),
+        issuer=issuer,
+        addresses=lambda: _addresses(settings),
+        clock=clock,
+    )
+    leader = Leader(consul, instance, work, on_change=lead, clock=clock)
+    return _Core(metrics, source, xds, view, leader)
+
+
+def _api_parts(
+    settings: ZoneSettings, core: _Core, issuer: Issuer, consul: ConsulClient, clock: Clock
+) -> ApiParts:
+    zone, enrolment = core.view.zone, settings.enrolment
+    limiter = RateLimiter(
+        Rate(enrolment.rate, enrolment.burst),
+        Rate(enrolment.per_address.rate, enrolment.per_address.burst),
+        clock.monotonic(),
+    )
+    policy = EnrolmentPolicy(settings.ca.leaf_ttl, enrolment.reattest_for)
+    return ApiParts(
+        zone=zone,
+        issuer=issuer,
+        enrolment=Enrolment(
+            zone,
+            issuer,
+            consul,
+            limiter=limiter,
+            metrics=core.metrics,
+            policy=policy,
+            clock=clock,
+        ),
+        registrations=Registrations(consul, zone.zone),
+        tokens=TokenOffice(zone, issuer, Bindings(consul), enrolment.max_token_ttl, clock=clock),
+        view=core.view,
+        metrics=core.metrics,
+        xds=lambda: _addresses(settings)["xds"],
+        admin_token=token_file.read_or_make(settings.admin_token_file),
+    )
+
+
+async def _consul(settings: ZoneSettings, stack: AsyncExitStack, clock: Clock) -> ConsulClient:
+    """Return the client of the zone's Consul, or of the registry that is started here."""
+    if settings.embedded is None:
+        named = settings.consul.token_file
+        address = ConsulAddress(
+            url=settings.consul.url,
+            token=named.read_text().strip() if named else "",
+            ca_file=_text(settings.consul.ca_file),
+            cert_file=_text(settings.consul.cert_file),
+            key_file=_text(settings.consul.key_file),
+        )
+    else:
+        token = token_file.read_or_make(settings.data_dir / REGISTRY_TOKEN)
+        registry = EmbeddedRegistry(
+            settings.data_dir / "registry", token, settings.zone or _EMBEDDED_ZONE, clock=clock
+        )
+        place = settings.embedded.listen
+        with explained("the embedded registry", place):
+            url = await registry.start(place.host, place.port)
+        stack.push_async_callback(registry.close)
+        address = ConsulAddress(url=url, token=token)
+    client = ConsulClient(address, max_connections=_max_watches(settings) + _SPARE_CONNECTIONS)
+    stack.push_async_callback(client.close)
+    return client
+
+
+async def _datacenter(consul: ConsulClient) -> str:
+    """Return the name of the datacenter that Consul is in, which is the zone's."""
+    return str((await consul.agent_self())["Config"]["Datacenter"])
+
+
+async def _age(source: ConsulSource, metrics: Metrics, clock: Clock) -> NoReturn:
+    """Show how old the knowledge of each watch is."""
+    while True:
+        now = clock.now()
+        for status in source.status():
+            if status.last_success is not None:
+                age = (now - status.last_success).total_seconds()
+                metrics.knowledge_age.labels(source=status.name).set(age)
+        await clock.sleep(_AGE_EVERY)
+
+
+def _addresses(settings: ZoneSettings) -> dict[str, list[str]]:
+    return {
+        "api": [str(settings.advertised_api)],
+        "xds": [str(place) for place in settings.advertised_xds],
+    }
+
+
+def _max_watches(settings: ZoneSettings) -> int:
+    return _EMBEDDED_WATCHES if settings.embedded else settings.consul.max_watches
+
+
+def _text(path: Path | None) -> str:
+    return str(path) if path else ""

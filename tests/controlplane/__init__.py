@@ -1,0 +1,1 @@
+"""Tests of mesh.controlplane, and of the commands that ask it."""

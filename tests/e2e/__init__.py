@@ -1,0 +1,1 @@
+"""The whole product on one host: real zone, real agents, real Envoys, real applications."""
