@@ -1,20 +1,47 @@
-# The product's two commands are `make demo` and `make test`; both set up all they need.
+# `make demo` and `make test` set up all that they need, in .venv and ~/.cache/mesh-testbed.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+PIP    := $(BIN)/pip --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench-xds clean setup lock
+# Size of the simulated fleet of bench-xds.
+PROXIES   ?= 1000
+SERVICES  ?= 1000
+INSTANCES ?= 10
+
+.PHONY: demo test check bench-xds lock setup clean
+
+demo: setup
+	$(BIN)/mesh demo $(if $(KEEP),--keep)
+
+test: setup
+	$(BIN)/pytest
+
+check: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/vulture mesh --min-confidence 90
+
+bench-xds: setup
+	$(BIN)/python -m tests.bench.bench_xds \
+	  --proxies $(PROXIES) --services $(SERVICES) --instances $(INSTANCES)
 
 setup: $(VENV)/.ready
 
+# A bare Debian has a python3 that cannot make environments; root mends that, others are told.
 $(VENV)/.ready: pyproject.toml requirements.lock
-	$(PYTHON) -c 'import sys; sys.exit("mesh needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mesh needs Python 3.11 or newer; this is " + sys.version)'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq python3-venv; } || { \
+	  echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
-	touch $@
+	$(PIP) install --require-hashes -r requirements.lock
+	$(PIP) install --no-deps --editable .
+	@touch $@
 
-# Rewrites the lock from pyproject.toml (needs `pip install uv`).
+# Rewrites the lock from pyproject.toml; needs uv (https://pypi.org/project/uv/).
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes \
 	  --no-emit-index-url --custom-compile-command 'make lock' pyproject.toml -o requirements.lock
