@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -21,6 +21,8 @@ from mesh.cli.zone_api import DEFAULT_ZONE, AdminTokenOption, BundleOption, Zone
 from mesh.cli.zone_place import zone_address
 from mesh.cli.zone_probe import Probe, probe
 from mesh.model.violations import InvalidInputError, Violation
+
+_SHOWN: Final = len("sha256:") + 16
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
@@ -99,18 +101,24 @@ def parts(document: Mapping[str, Any]) -> list[str | Table]:
     plain = [
         (name.replace("_", " "), str(value or ""))
         for name, value in document.items()
-        if isinstance(value, str | None)
+        if isinstance(value, str | None) and name != "fingerprint"
     ]
     roots = [
-        (each["fingerprint"], f"{each['expires_at'][:10]} ({each['left']})")
+        (each["subject"], _short(each["fingerprint"]), each["expires_at"][:10], each["left"])
         for each in document["roots"]
     ]
     return [
         Table(("what", "value"), plain),
         "",
-        Table(("root", "expires"), roots),
+        Table(("root", "fingerprint", "expires", "left"), roots),
+        # Whole, on a line of its own, to be copied.
+        f"\nFingerprint: {document['fingerprint']}",
         *(f"warning: {each}" for each in document["warnings"]),
     ]
+
+
+def _short(fingerprint: str) -> str:
+    return f"{fingerprint[:_SHOWN]}…"
 
 
 def _write(file: Path, text: str) -> None:

@@ -98,8 +98,8 @@ def consul_options(command: Callable[..., T]) -> Callable[..., T]:
     return with_consul
 
 
-def read_token(file: Path, what: str = "Consul token") -> str:
-    """Read a file that holds a token and nothing else.
+def read_token(file: Path, what: str = "Consul token", option: str = "--consul-token-file") -> str:
+    """Read a file that holds a token and nothing else; ``option`` names another.
 
     Raises:
         InvalidInputError: it is missing, unreadable or empty.
@@ -110,7 +110,8 @@ def read_token(file: Path, what: str = "Consul token") -> str:
         token = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise InvalidInputError(subject, (Violation("", f"cannot be read: {reason}"),)) from error
+        found = Violation("", f"cannot be read: {reason}; name another with {option}")
+        raise InvalidInputError(subject, (found,)) from error
     if not token:
         raise InvalidInputError(subject, (Violation("", "is empty; write the token there"),))
     return token

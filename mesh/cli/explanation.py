@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mesh.cli.permissions import describe, jwt_text
+from mesh.clients.consul.intention_writer import with_source
 from mesh.model.intentions import Intention
 from mesh.model.names import service_name
 from mesh.model.violations import Report
@@ -110,12 +111,14 @@ def document(explanation: Explanation) -> dict[str, Any]:
 
 
 def intention_document(intention: Intention) -> Mapping[str, Any]:
-    """Write an intention for programs."""
+    """Write an intention for programs: ``permissions`` in Consul's words, ``rules`` in ours."""
+    (entry,) = with_source(None, intention)["Sources"]
     return {
         "source": intention.source,
         "destination": intention.destination,
         "action": intention.action.value if intention.action else None,
-        "permissions": [describe(each) for each in intention.permissions],
+        "permissions": entry.get("Permissions", []),
+        "rules": [describe(each) for each in intention.permissions],
         "jwt": jwt_text(intention.jwt) or None,
         "precedence": intention.precedence,
         "description": intention.description,

@@ -207,7 +207,11 @@ def check(
     warn(facts)
     show(
         output,
-        {"allowed": found.verdict.allowed, "reason": found.verdict.reason},
+        {
+            "allowed": found.verdict.allowed,
+            "conditional": found.verdict.conditional,
+            "reason": found.verdict.reason,
+        },
         f"{found.word}: {found.verdict.reason}",
     )
     if not found.verdict.allowed:

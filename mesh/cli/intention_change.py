@@ -53,8 +53,7 @@ async def state_pair(address: ConsulAddress, statement: Statement) -> Stated:
 
     """
     # What can be refused without Consul is refused before it is asked.
-    statement.options.permission(statement.action)
-    check_pair(statement.source, statement.destination)
+    check_statement(statement)
     async with ConsulClient(address) as client:
         world = (await read_facts(client)).world
         known = find(world, statement.source, statement.destination)
@@ -77,6 +76,25 @@ async def delete_pair(address: ConsulAddress, source: str, destination: str) -> 
     check_pair(source, destination)
     async with ConsulClient(address) as client:
         return await client.intentions.delete(source, destination)
+
+
+def check_statement(statement: Statement) -> None:
+    """Refuse what can be refused without asking Consul.
+
+    Raises:
+        InvalidInputError: with every violation.
+
+    """
+    report = Report("the intention")
+    try:
+        check_pair(statement.source, statement.destination)
+    except InvalidInputError as error:
+        report.found += error.violations
+    try:
+        statement.options.permission(statement.action)
+    except InvalidInputError as error:
+        report.found += error.violations
+    report.close()
 
 
 def check_pair(source: str, destination: str) -> None:

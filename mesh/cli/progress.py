@@ -27,13 +27,13 @@ def run(what: str, work: Coroutine[Any, Any, T]) -> T:
 
 
 @contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """Show ``what`` while the block takes long."""
+def waiting(what: str, *, patience: float = _PATIENCE) -> Iterator[None]:
+    """Show ``what`` while the block takes longer than ``patience`` seconds."""
     if not sys.stderr.isatty():
         yield
         return
     status = Console(stderr=True).status(what)
-    timer = threading.Timer(_PATIENCE, status.start)
+    timer = threading.Timer(patience, status.start)
     timer.daemon = True
     timer.start()
     try:

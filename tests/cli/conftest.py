@@ -18,6 +18,18 @@ from mesh.cli.main import app
 from mesh.embedded.server import EmbeddedRegistry
 from tests.realconsul import RealConsul
 
+_VARIABLES = (
+    "CONSUL_HTTP_ADDR",
+    "CONSUL_HTTP_TOKEN",
+    "CONSUL_HTTP_TOKEN_FILE",
+    "MESH_ADMIN_TOKEN_FILE",
+    "MESH_BUNDLE_FILE",
+    "MESH_ZONE_API",
+    "VAULT_ADDR",
+    "VAULT_TOKEN",
+    "VAULT_TOKEN_FILE",
+)
+
 Mesh = Callable[..., Result]
 """Runs ``mesh`` with the arguments given."""
 
@@ -71,7 +83,7 @@ def put(url: str, path: str, body: Mapping[str, Any], token: str = "") -> None:
 @pytest.fixture
 def mesh(monkeypatch: pytest.MonkeyPatch) -> Mesh:
     """The command, with nothing of this host's environment."""
-    for name in ("CONSUL_HTTP_ADDR", "CONSUL_HTTP_TOKEN", "CONSUL_HTTP_TOKEN_FILE", "VAULT_ADDR"):
+    for name in _VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
     def run(*arguments: str, env: Mapping[str, str] | None = None, **more: Any) -> Result:

@@ -134,8 +134,8 @@ def test_missing_rights_are_named_with_their_rule() -> None:
 def test_vault_needs_update_on_what_the_mode_writes() -> None:
     paths = vault_policy.signing_paths("pki", Mode.VAULT_SIGN)
     assert len(paths) == 2
-    assert vault_policy.judge(paths, dict.fromkeys(paths, ["update"]))[0].level is Level.OK
-    assert vault_policy.judge(paths, dict.fromkeys(paths, ["root"]))[0].level is Level.OK
+    assert vault_policy.judge(paths, dict.fromkeys(paths, ("update",)))[0].level is Level.OK
+    assert vault_policy.judge(paths, dict.fromkeys(paths, ("root",)))[0].level is Level.OK
     found = vault_policy.judge(paths, {paths[0]: ["update"], paths[1]: ["deny"]})
     assert [each.level for each in found] == [Level.FAILURE]
     assert paths[1] in found[0].remedy

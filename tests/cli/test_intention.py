@@ -105,8 +105,9 @@ def test_a_document_replaces_all_of_its_destination(run: Mesh, tmp_path: Path) -
 
 
 def test_invalid_names_are_refused_together(run: Mesh) -> None:
-    result = run("intention", "allow", "we b", "a.pi")
+    result = run("intention", "allow", "we b", "a.pi", "--header", "=")
     assert result.exit_code == 2
+    assert "--header: " in result.output
     assert "SRC: " in result.output
     assert "DST: " in result.output
 
@@ -160,6 +161,15 @@ def test_permissions_are_added_and_judged(modern: Mesh) -> None:
     assert "> 1. deny x-role=guest" in text
     again = modern("intention", "allow", "web", "api", "--method", "GET", "--path-prefix", "/v1")
     assert "unchanged" in again.output
+
+
+def test_what_is_listed_can_be_written_again(modern: Mesh) -> None:
+    modern("intention", "allow", "web", "api", "--path-prefix", "/v1", "--jwt", "okta:a.b=c")
+    (listed,) = json.loads(modern("intention", "list", "-o", "json").output)
+    assert listed["rules"] == ["allow /v1* jwt okta:a.b=c"]
+    source = {"Name": listed["source"], "Permissions": listed["permissions"]}
+    entry = {"Kind": "service-intentions", "Name": listed["destination"], "Sources": [source]}
+    assert "unchanged" in modern("intention", "apply", "-f", "-", input=json.dumps(entry)).output
 
 
 def test_permissions_on_tcp_warn(modern: Mesh) -> None:

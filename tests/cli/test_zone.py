@@ -221,6 +221,16 @@ async def test_check_finds_the_proxy_that_refuses(ask: AskZone, registry: str) -
     assert document["ok"] is False
 
 
+async def test_check_names_a_missing_admin_token(
+    ask: AskZone, registry: str, tmp_path: Path
+) -> None:
+    env = {"CONSUL_HTTP_ADDR": registry, "MESH_ADMIN_TOKEN_FILE": str(tmp_path / "none")}
+    result = await ask("check", "-o", "short", **env)
+    assert result.exit_code == 1
+    assert "name another with --admin-token-file" in result.output
+    assert "Not checked: proxies in sync" in result.output
+
+
 def proxy(**more: object) -> dict[str, object]:
     return {
         "id": "web/web-1",

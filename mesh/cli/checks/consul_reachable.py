@@ -10,7 +10,7 @@ from mesh.clients.consul import ConsulClient
 
 
 class ConsulReachable:
-    """Asks who leads, which no ACL forbids."""
+    """Asks who leads, which no ACL of Consul's forbids."""
 
     title = "Consul answers"
     vital = True
@@ -22,7 +22,9 @@ class ConsulReachable:
     async def run(self) -> Sequence[Finding]:
         """Look for a leader."""
         url = self._consul.address.url
-        reply = await self._consul.transport.request("GET", "/v1/status/leader")
+        token = self._consul.address.token
+        headers = {"X-Consul-Token": token} if token else {}
+        reply = await self._consul.transport.request("GET", "/v1/status/leader", headers=headers)
         try:
             leader = json.loads(reply.body) if reply.found else None
         except ValueError:

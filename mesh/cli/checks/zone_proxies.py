@@ -27,7 +27,7 @@ class ZoneProxies:
 
     async def run(self) -> Sequence[Finding]:
         """List the proxies."""
-        token = read_token(self._place.admin_token_file, "admin token")
+        token = read_token(self._place.admin_token_file, "admin token", "--admin-token-file")
         async with ZoneClient(self._place.address, token) as zone:
             answer = await zone.proxies()
         return judge(answer["proxies"], self._clock.now())

@@ -28,7 +28,7 @@ class ZoneStatus:
 
     async def run(self) -> Sequence[Finding]:
         """Read the status."""
-        token = read_token(self._place.admin_token_file, "admin token")
+        token = read_token(self._place.admin_token_file, "admin token", "--admin-token-file")
         async with ZoneClient(self._place.address, token) as zone:
             return judge(await zone.status(), self._clock.now())
 
