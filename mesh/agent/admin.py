@@ -11,18 +11,16 @@ from mesh.agent import http
 
 _CHANGES: Final = quote(r"(update_success|config_reload)$")
 _CONNECTIONS: Final = quote(r"^listener\..*downstream_cx_active$")
-_READY: Final = quote(
-    r"^(server\.live|listener_manager\.(workers_started|total_listeners_active))$"
-)
+_STARTED: Final = "listener_manager.workers_started"
 _COUNT: Final = re.compile(r"^(?P<name>.+): (?P<value>\d+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How an Envoy is: its own word for it, and how many listeners serve."""
+    """How an Envoy is: its own word for it, and the names of the listeners that serve."""
 
     state: str
-    listeners: int
+    listeners: frozenset[str]
 
     @property
     def live(self) -> bool:
@@ -43,12 +41,14 @@ class Admin:
 
     async def condition(self) -> Condition:
         """Ask whether Envoy serves."""
-        # The word comes last: LIVE is what it was after the listeners were counted.
-        counts = await self._counts(_READY)
+        # The word comes last: LIVE is what it was after the listeners were listed.
+        counts = await self._counts(quote(f"^{re.escape(_STARTED)}$"))
+        listed = (await self._ask("GET", "/listeners?format=json")).json()
         answer = await self._ask("GET", "/ready")
-        started = counts.get("listener_manager.workers_started", 0)
-        listeners = counts.get("listener_manager.total_listeners_active", 0)
-        return Condition(answer.body.decode().strip(), listeners if started else 0)
+        # Before its workers run, Envoy lists what nobody accepts on yet.
+        started = listed.get("listener_statuses", ()) if counts.get(_STARTED) else ()
+        names = frozenset(str(each["name"]) for each in started)
+        return Condition(answer.body.decode().strip(), names)
 
     async def changes(self) -> bytes:
         """Return a text that differs whenever Envoy accepted some configuration."""

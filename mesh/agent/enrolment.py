@@ -3,7 +3,8 @@
 Three ways to a certificate, each tried when the one before cannot serve:
 
 1. the one on disk, while it is valid: no zone is needed to start;
-2. renewal with a fresh key, over mTLS with the present certificate, from half of its life on;
+2. renewal with a fresh key, over mTLS with the present certificate, from half of its life on, or
+   when an operator asks (SIGHUP);
 3. attestation with the proof and the enrolment key: at first, and when the certificate expired
    while the host was off.
 
@@ -13,6 +14,7 @@ the key and whose answer is lost will recognise the next try.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -21,22 +23,21 @@ from typing import Any, Final
 
 from mesh.agent.errors import (
     AgentError,
-    BundleMismatchError,
     ClockSkewError,
-    ProofError,
     ZoneRefusedError,
     ZoneUnreachableError,
 )
-from mesh.agent.identity import Pins, Svid, expiry_in_words, pinned_root
+from mesh.agent.identity import Svid, expiry_in_words
 from mesh.agent.identity_files import IdentityFiles
 from mesh.agent.proof import Proof
 from mesh.agent.settings import AgentSettings
 from mesh.agent.state import StateDir
+from mesh.agent.trust import checked, first_trust
 from mesh.agent.workshop import Workshop
 from mesh.agent.zone import Trust, ZoneClient
 from mesh.aio.backoff import Backoff
 from mesh.aio.clock import Clock
-from mesh.model import names
+from mesh.aio.tasks import Tasks
 from mesh.model.identity import WorkloadId, ZoneId
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Enrolment:
         self._draw = draw
         self._proof = Proof(settings.proof_kind, settings.proof_file, state)
         self.files = IdentityFiles(state)
+        self._asked = asyncio.Event()
         self.svid: Svid | None = None
         self.trust: Trust | None = None
 
@@ -101,6 +103,11 @@ class Enrolment:
             raise AssertionError  # the loop ends with one
         return self.svid
 
+    def renew_now(self) -> None:
+        """Have the certificate replaced before its time; Envoy takes up the new one."""
+        if self.svid is not None:
+            self._asked.set()
+
     async def keep_valid(self) -> None:
         """Renew at half of each life, and attest again when that is too late.  Runs forever."""
         while True:
@@ -108,6 +115,7 @@ class Enrolment:
             await self._sleep_until(svid.renew_at(self._draw()))
             backoff = Backoff(1.0, 120.0, self._draw)
             while self.svid is svid:
+                self._asked.clear()
                 try:
                     await self.refresh()
                 except (AgentError, OSError) as error:  # a full disk passes too
@@ -118,7 +126,7 @@ class Enrolment:
                             "state": expiry_in_words(svid, self._clock.now()),
                         },
                     )
-                    await self._clock.sleep(backoff.next())
+                    await self._pause(backoff.next())
 
     async def refresh(self) -> None:
         """Get a new certificate by renewal or, where that is not possible, by attestation."""
@@ -135,7 +143,9 @@ class Enrolment:
 
     async def attest(self) -> Svid:
         """Get a certificate on the strength of the token."""
-        trust = self.trust or await self._first_trust()
+        trust = self.trust or await first_trust(
+            self._zone, self._proof.pins(), self._settings.bundle_file
+        )
         proof = self._proof.read()
         workload = WorkloadId(trust.zone.trust_domain, trust.zone.zone, self._settings.service)
         with Workshop() as workshop:
@@ -155,7 +165,9 @@ class Enrolment:
         workload = self.svid.workload
         with Workshop() as workshop:
             key, csr = await workshop.request(workload.uri)
-            said = await self._zone.renew(self.trust, csr, self.files.certificate)
+            said = await self._zone.renew(
+                self.trust, csr, self.files.certificate, token_id=self._proof.token_id()
+            )
             return await self._accept(workshop, workload, key, said)
 
     async def keep_bundle(self) -> None:
@@ -177,7 +189,7 @@ class Enrolment:
         bundle = await self._zone.bundle(self.trust, timeout=patience)
         if bundle == self.trust.bundle:
             return False
-        trust = _checked(Trust(bundle, self.trust.zone))
+        trust = checked(Trust(bundle, self.trust.zone))
         self.files.save_bundle(bundle)
         self.trust = trust
         logger.info("trust bundle replaced")
@@ -194,7 +206,7 @@ class Enrolment:
                 f"the zone's answer to the signing request lacks {error}",
                 "Do agent and zone have the same version? Compare `mesh version`.",
             ) from error
-        trust = _checked(Trust(bundle, ZoneId(workload.trust_domain, workload.zone)))
+        trust = checked(Trust(bundle, ZoneId(workload.trust_domain, workload.zone)))
         validity = await workshop.inspect(chain, key, workload.uri)
         now = self._clock.now()
         _check_time(now, validity.not_before, validity.not_after)
@@ -219,64 +231,18 @@ class Enrolment:
         )
         return svid
 
-    async def _first_trust(self) -> Trust:
-        pins = self._proof.pins()
-        configured = self._configured_bundle()
-        if configured is None and pins.fingerprint is None:
-            raise ProofError(
-                "nothing says which zone to trust: a Consul token names none",
-                "Give the mesh's trust bundle with --bundle-file (`mesh ca bundle` prints it).",
-            )
-        said = await self._zone.published()
-        bundle = configured or pinned_root(str(said.get("bundle")), pins.fingerprint or "")
-        if bundle is None:
-            raise BundleMismatchError(
-                f"the trust bundle at zone_api is not the one that the join token names "
-                f"({pins.fingerprint})",
-                "Either zone_api is not the zone that made the token, or somebody stands between. "
-                "Compare with `mesh ca bundle` in the zone.",
-            )
-        return _checked(Trust(bundle, _zone_id(pins, said)))
-
-    def _configured_bundle(self) -> str | None:
-        file = self._settings.bundle_file
-        if file is None:
-            return None
-        try:
-            return file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ProofError(
-                f"the trust bundle {file} cannot be read: {error}",
-                "Write it there with `mesh ca bundle`.",
-            ) from error
-
     async def _sleep_until(self, moment: datetime) -> None:
-        while (left := moment - self._clock.now()) > timedelta():
-            await self._clock.sleep(min(left.total_seconds(), _LONGEST_NAP))
+        while (left := moment - self._clock.now()) > timedelta() and not self._asked.is_set():
+            await self._pause(min(left.total_seconds(), _LONGEST_NAP))
 
-
-def _zone_id(pins: Pins, said: dict[str, Any]) -> ZoneId:
-    try:
-        return ZoneId(
-            pins.trust_domain or names.trust_domain(str(said.get("trust_domain"))),
-            pins.zone or names.zone_name(str(said.get("zone"))),
-        )
-    except names.InvalidNameError as error:
-        raise AgentError(
-            f"the zone's name cannot be: {error}", "Is zone_api the address of `mesh zone`?"
-        ) from error
-
-
-def _checked(trust: Trust) -> Trust:
-    """Return ``trust`` if its bundle can be used at all; never let a bad one reach the disk."""
-    try:
-        trust.context()
-    except OSError as error:
-        raise BundleMismatchError(
-            f"the trust bundle holds no usable certificate: {error}",
-            "Look at it with `mesh ca bundle` in the zone, or at bundle_file.",
-        ) from error
-    return trust
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, unless somebody asks for a certificate meanwhile."""
+        async with Tasks("pause") as tasks:
+            waits: set[asyncio.Task[Any]] = {
+                tasks.spawn("asked", self._asked.wait()),
+                tasks.spawn("sleep", self._clock.sleep(seconds)),
+            }
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
 
 
 def _check_time(now: datetime, not_before: datetime, not_after: datetime) -> None:

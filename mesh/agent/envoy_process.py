@@ -32,6 +32,12 @@ from mesh.envoy.bootstrap import with_admin_socket
 logger = logging.getLogger(__name__)
 
 PLACES: Final = ("a", "b")
+LISTENER_DRAIN_SECONDS: Final = 4
+"""How long Envoy leaves connections of a listener, or of a filter chain, that a newer one replaced.
+
+Connections of before an intention came to speak of requests are not judged by request until then,
+so this is not the operator's to prolong.  It has no part in the graceful stop, which the agent
+itself waits out (:mod:`mesh.agent.drain`): a listener that is closed cuts off nobody."""
 _START_TIME_FIELD: Final = 19  # of /proc/<pid>/stat, counted after the command's name
 _STATE_FIELD: Final = 0
 
@@ -160,7 +166,7 @@ def command(binary: Path, place: str, settings: AgentSettings) -> list[str]:
         "--drain-strategy",
         "immediate",
         "--drain-time-s",
-        str(max(1, round(settings.drain_seconds))),
+        str(LISTENER_DRAIN_SECONDS),
         "--concurrency",
         str(settings.concurrency),
         "--log-level",

@@ -157,8 +157,7 @@ def pins_of_join_token(token: str) -> Pins:
 
     """
     try:
-        _, payload, _ = token.split(".")
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        claims = _claims(token)
         issuer, pin = str(claims["iss"]), str(claims["ca"])
         # Anything else cannot be unpacked.
         ((domain, zone),) = _ZONE_URI.findall(issuer)
@@ -171,12 +170,29 @@ def pins_of_join_token(token: str) -> Pins:
         ) from error
 
 
+def token_id(token: str) -> str:
+    """Return the id of a join token; empty if it has none."""
+    try:
+        found = _claims(token).get("jti")
+    except ValueError:
+        return ""
+    return found if isinstance(found, str) else ""
+
+
 def expiry_in_words(svid: Svid, now: datetime) -> str:
     """Say how far the certificate's end is, for a log line."""
     left = svid.not_after - now
     if left > timedelta():
         return f"valid for {left}"
     return f"expired {-left} ago"
+
+
+def _claims(token: str) -> dict[str, Any]:
+    _, payload, _ = token.split(".")
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    if not isinstance(claims, dict):
+        raise ValueError("the claims are not an object")  # noqa: TRY004 - as everything else wrong
+    return claims
 
 
 def _sds(name: str, secret: dict[str, Any]) -> bytes:

@@ -33,6 +33,7 @@ from mesh.agent.registration import (
 from mesh.agent.settings import AgentSettings, parse_address
 from mesh.agent.state import StateDir
 from mesh.agent.supervisor import Supervisor
+from mesh.agent.validation import refusal
 from mesh.agent.zone import ZoneClient
 from mesh.aio.clock import Clock, SystemClock
 from mesh.aio.tasks import Tasks
@@ -72,6 +73,11 @@ class Agent:
             self._drain.hurry()
         self._stop.set()
 
+    def renew(self) -> None:
+        """Get a new certificate now.  Envoy stays as it is and takes the new one up."""
+        logger.info("renewal was asked for")
+        self._enrolment.renew_now()
+
     async def run(self) -> None:
         """Run until stopped.
 
@@ -80,7 +86,7 @@ class Agent:
             TaskFailedError: a part failed.
 
         """
-        pages = readiness.Readiness(self._status, self._clock, self._settings.app_metrics_url)
+        pages = readiness.Readiness(self._status, self._clock, self._settings)
         server = await web.serve(self._settings.listen, pages.pages())
         try:
             svid = await self._enrolled()
@@ -119,9 +125,9 @@ class Agent:
         async with Tasks("agent") as tasks:
             tasks.spawn("keep the certificate valid", self._enrolment.keep_valid(), forever=True)
             tasks.spawn("follow the trust bundle", self._enrolment.keep_bundle(), forever=True)
-            tasks.spawn("tell the certificate's state", self._follow_svid(), forever=True)
+            tasks.spawn("spread the news", self._follow_svid(supervisor), forever=True)
             supervision = tasks.spawn("supervise envoy", supervisor.run(), forever=True)
-            recorder = Recorder(proxy, self._state, self._clock)
+            recorder = Recorder(proxy, self._state, self._clock, self._refusal)
             recording = tasks.spawn("record", recorder.run(supervisor), forever=True)
             registering = tasks.spawn(
                 "register", self._register_when_serving(supervisor, registration), forever=True
@@ -150,7 +156,8 @@ class Agent:
             id=self._settings.id,
             zone=svid.zone_id,
             need=self._settings.need(svid.zone),
-            xds=tuple(parse_address(each) for each in svid.xds),
+            # In an order of our own: the same servers named in another are no change.
+            xds=tuple(sorted(parse_address(each) for each in svid.xds)),
             # Each Envoy gets its own when it is started.
             admin_socket="envoy.sock",
         )
@@ -165,9 +172,16 @@ class Agent:
             logger.info("the zone does not answer", extra={"reason": str(error)})
             return False
 
-    async def _follow_svid(self) -> None:
+    async def _refusal(self, file: str) -> str:
+        return await refusal(self._binary, file, self._state)
+
+    async def _follow_svid(self, supervisor: Supervisor) -> None:
+        """Tell the others of a new certificate, and of the zone's addresses that came with it."""
         while True:
-            self._status.svid = self._enrolment.svid
+            svid = self._enrolment.svid
+            if svid is not None and svid is not self._status.svid:
+                self._status.svid = svid
+                supervisor.follow(bootstrap.live(self._proxy(svid)))
             await self._clock.sleep(1.0)
 
     async def _register_when_serving(
@@ -267,7 +281,7 @@ async def _outcome(enrolment: Enrolment) -> Svid | AgentError:
 
 
 async def run(settings: AgentSettings, clock: Clock | None = None) -> None:
-    """Run one agent until SIGTERM or SIGINT.
+    """Run one agent until SIGTERM or SIGINT; SIGHUP renews the certificate.
 
     Raises:
         AgentError: with what an operator should do.
@@ -280,6 +294,7 @@ async def run(settings: AgentSettings, clock: Clock | None = None) -> None:
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, agent.stop)
+            loop.add_signal_handler(signal.SIGHUP, agent.renew)
             await agent.run()
     finally:
         state.close()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from mesh.agent.errors import ProofError
-from mesh.agent.identity import Pins, pins_of_join_token
+from mesh.agent.identity import Pins, pins_of_join_token, token_id
 from mesh.agent.state import StateDir
 
 STORED: Final = "proof.json"
@@ -36,10 +36,10 @@ class Proof:
             ProofError: there is no token.
 
         """
+        stored = self._stored()
         try:
             token = self._file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            stored = self._stored()
             if stored is not None:
                 return stored
             reason = getattr(error, "strerror", None) or "it is not text"
@@ -47,6 +47,8 @@ class Proof:
                 f"the {self._kind.replace('-', ' ')} in {self._file} cannot be read: {reason}",
                 "Put the token there, readable by this user.",
             ) from error
+        if not token and stored is not None:
+            return stored  # a credential that the service manager lacks arrives as an empty file
         if not token:
             raise ProofError(
                 f"{self._file} is empty", f"Put the {self._kind.replace('-', ' ')} there."
@@ -58,6 +60,11 @@ class Proof:
         if self._kind != JOIN_TOKEN:
             return Pins()
         return pins_of_join_token(self.read()["token"])
+
+    def token_id(self) -> str:
+        """Return the id of the join token that the zone accepted; empty if it was none."""
+        stored = self._stored()
+        return token_id(stored["token"]) if stored is not None else ""
 
     def keep(self, proof: dict[str, str]) -> None:
         """Remember a proof that the zone accepted."""

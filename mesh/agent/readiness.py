@@ -1,13 +1,14 @@
 """What the proxy tells whoever asks on its readiness port: ``/ready``, ``/live``, ``/metrics``.
 
-Ready means that a caller may be sent here: Envoy serves, the certificate is valid, and nobody has
-asked the proxy to stop.  What is missing stands in the answer, a line each.
+Ready means that a caller may be sent here, and that the application may call: Envoy serves with
+the inbound listener and with one for each upstream, the certificate is valid, and nobody has asked
+the proxy to stop.  What is missing stands in the answer, a line each.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -17,6 +18,7 @@ from mesh.agent import http, metrics
 from mesh.agent.admin import Condition
 from mesh.agent.envoy_process import Role
 from mesh.agent.identity import Svid
+from mesh.agent.settings import AgentSettings
 from mesh.agent.supervisor import Supervisor
 from mesh.agent.web import Handler, Page
 from mesh.aio.clock import Clock
@@ -35,10 +37,27 @@ class Status:
     draining: bool = False
 
 
+def expected(settings: AgentSettings) -> dict[str, str]:
+    """Return the listeners that the zone makes for these settings: name, and what it is for."""
+    listeners = {} if settings.inbound is None else {"inbound": "callers"}
+    for each in settings.upstreams:
+        name = f"outbound:{each.service}:{each.address}:{each.port}"
+        listeners[name] = f"upstream {each.service} on {each.address}:{each.port}"
+    return listeners
+
+
 def missing(
-    svid: Svid | None, condition: Condition | None, now: datetime, *, draining: bool
+    svid: Svid | None,
+    condition: Condition | None,
+    now: datetime,
+    *,
+    listeners: Mapping[str, str],
+    draining: bool,
 ) -> tuple[str, ...]:
-    """Return why the proxy is not ready; nothing if it is."""
+    """Return why the proxy is not ready; nothing if it is.
+
+    ``listeners`` is what :func:`expected` says.
+    """
     reasons = []
     if draining:
         reasons.append("draining: the proxy was asked to stop")
@@ -50,19 +69,26 @@ def missing(
         reasons.append("envoy does not serve yet, or does not answer")
     elif not condition.live:
         reasons.append(f"envoy is {condition.state}")
-    elif not condition.listeners:
-        reasons.append("envoy has no active listener")
+    else:
+        reasons += _not_listening(condition, listeners)
     return tuple(reasons)
+
+
+def _not_listening(condition: Condition, listeners: Mapping[str, str]) -> Iterator[str]:
+    for name, purpose in listeners.items():
+        if name not in condition.listeners:
+            yield f"envoy does not listen for {purpose} yet (listener {name})"
 
 
 class Readiness:
     """Answers the three pages."""
 
-    def __init__(self, status: Status, clock: Clock, app_metrics_url: str | None) -> None:
+    def __init__(self, status: Status, clock: Clock, settings: AgentSettings) -> None:
         """``status`` is read at each request."""
         self._status = status
         self._clock = clock
-        self._app_metrics_url = app_metrics_url
+        self._app_metrics_url = settings.app_metrics_url
+        self._listeners = expected(settings)
 
     def pages(self) -> Mapping[str, Handler]:
         """Return the handlers by path."""
@@ -78,6 +104,7 @@ class Readiness:
             self._status.svid,
             await self._condition(),
             self._clock.now(),
+            listeners=self._listeners,
             draining=self._status.draining,
         )
         if not reasons:

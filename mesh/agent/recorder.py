@@ -2,13 +2,17 @@
 
 Every two seconds the recorder asks Envoy for the counters of accepted updates, a few lines.  When
 they have moved and come to rest, it fetches the whole configuration, makes it self-contained
-(:mod:`mesh.agent.lastgood`), and replaces ``lastgood.json``.
+(:mod:`mesh.agent.lastgood`), has Envoy itself judge the result, and replaces ``lastgood.json``.
+
+The judgement is not for show: a discovered filter that Envoy refused stands in its dump all the
+same, and a file with it would let nothing start on the day when it is needed.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from mesh.agent import lastgood
@@ -22,6 +26,8 @@ from mesh.envoy import bootstrap
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS: Final = 2.0
+CANDIDATE: Final = "lastgood.candidate.json"
+"""What Envoy has yet to judge."""
 _MOST_POSTPONED: Final = 5
 """Polls after which a configuration that never rests is recorded all the same."""
 
@@ -29,11 +35,21 @@ _MOST_POSTPONED: Final = 5
 class Recorder:
     """Keeps ``lastgood.json`` equal to what the live Envoy runs."""
 
-    def __init__(self, proxy: bootstrap.Proxy, state: StateDir, clock: Clock) -> None:
-        """``proxy`` is what the recorded bootstrap says besides listeners and clusters."""
+    def __init__(
+        self,
+        proxy: bootstrap.Proxy,
+        state: StateDir,
+        clock: Clock,
+        refusal: Callable[[str], Awaitable[str]],
+    ) -> None:
+        """``proxy`` is what the recorded bootstrap says besides listeners and clusters.
+
+        ``refusal`` says why Envoy would not start from a file of the state directory.
+        """
         self._proxy = proxy
         self._state = state
         self._clock = clock
+        self._refusal = refusal
         self._recorded: bytes | None = None
         self._seen: bytes | None = None
         self._postponed = 0
@@ -71,20 +87,32 @@ class Recorder:
         try:
             found = lastgood.resources(await admin.config_dump())
         except lastgood.IncompleteDumpError as error:
-            if str(error) != self._complaint:
-                self._complaint = str(error)
-                logger.warning("last known good kept as it was", extra={"reason": str(error)})
-            return False
-        self._complaint = ""
-        self._recorded = changes
+            return self._keep(str(error))
         content = json.dumps(
             bootstrap.static(self._proxy, found.listeners, found.clusters), sort_keys=True
         ).encode()
         if not found.listeners or content == self._state.read(LAST_GOOD):
+            self._recorded = changes
             return False
+        self._state.write(CANDIDATE, content)
+        try:
+            reason = await self._refusal(CANDIDATE)
+        finally:
+            self._state.remove(CANDIDATE)
+        if reason:
+            self._recorded = changes  # it would say the same again
+            return self._keep(f"envoy would not start from the present one: {reason}")
         self._state.write(LAST_GOOD, content)
+        self._recorded = changes
+        self._complaint = ""
         logger.info(
             "last known good written",
             extra={"listeners": len(found.listeners), "clusters": len(found.clusters)},
         )
         return True
+
+    def _keep(self, reason: str) -> bool:
+        if reason != self._complaint:
+            self._complaint = reason
+            logger.warning("last known good kept as it was", extra={"reason": reason})
+        return False

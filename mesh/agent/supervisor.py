@@ -55,7 +55,7 @@ class Supervisor:
         self._state = state
         self._binary = binary
         self._bootstrap = bootstrap
-        self._digest = hashlib.sha256(json.dumps(bootstrap, sort_keys=True).encode()).hexdigest()
+        self._digest = _digest(bootstrap)
         self._clock = clock
         self._zone_answers = zone_answers
         self._backoff = {role: Backoff(0.5, 30.0) for role in Role}
@@ -88,6 +88,14 @@ class Supervisor:
         """Every Envoy of this proxy, those that are being retired included."""
         return (*self._running.values(), *self._retiring)
 
+    def follow(self, bootstrap: dict[str, Any]) -> None:
+        """Have the live Envoy relieved by one with ``bootstrap``, if that differs from its own."""
+        digest = _digest(bootstrap)
+        if digest != self._digest:
+            self._bootstrap, self._digest = bootstrap, digest
+            logger.info("the zone's addresses changed; envoy will be relieved")
+            self._wake.set()
+
     async def adopt(self) -> bool:
         """Take over what an earlier agent left; return whether there was any."""
         for place in PLACES:
@@ -110,6 +118,7 @@ class Supervisor:
                 self._watch(process)
             while True:
                 await self._observe()
+                self._demote()
                 await self._act(launch.decide(await self._view()))
                 calm = set(self._running) == {Role.LIVE} and Role.LIVE in self._serving
                 await self._pause(_CALM_TICK if calm else _BUSY_TICK)
@@ -162,6 +171,22 @@ class Supervisor:
             },
         )
 
+    def _demote(self) -> None:
+        """Have a live Envoy of a former bootstrap serve as fallback until another relieves it."""
+        process = self._running.get(Role.LIVE)
+        if process is None or process.run.digest == self._digest:
+            return
+        if Role.FALLBACK in self._running:
+            if Role.LIVE not in self._serving:
+                self._retire(Role.LIVE)
+            return  # one that serves has the fallback retired, and is the fallback at the next look
+        self._running[Role.FALLBACK] = self._running.pop(Role.LIVE)
+        self._since[Role.FALLBACK] = self._since[Role.LIVE]
+        if Role.LIVE in self._serving:
+            self._serving.remove(Role.LIVE)
+            self._serving.add(Role.FALLBACK)
+        self._next_probe = 0.0
+
     async def _view(self) -> launch.View:
         now = self._clock.monotonic()
         has_last_good = (self._state.path / LAST_GOOD).exists()
@@ -190,10 +215,13 @@ class Supervisor:
         elif step is Step.START_FALLBACK:
             self._start_fallback()
         elif step is Step.RETIRE_FALLBACK:
-            process = self._running.pop(Role.FALLBACK)
-            self._serving.discard(Role.FALLBACK)
-            self._retiring.add(process)
-            self._tasks.spawn(f"retire envoy {process.pid}", self.retire(process))
+            self._retire(Role.FALLBACK)
+
+    def _retire(self, role: Role) -> None:
+        process = self._running.pop(role)
+        self._serving.discard(role)
+        self._retiring.add(process)
+        self._tasks.spawn(f"retire envoy {process.pid}", self.retire(process))
 
     def _start_fallback(self) -> None:
         content = self._state.read(LAST_GOOD)
@@ -231,9 +259,13 @@ class Supervisor:
         self._tasks.spawn(f"watch envoy {process.pid}", wait())
 
 
+def _digest(bootstrap: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(bootstrap, sort_keys=True).encode()).hexdigest()
+
+
 async def _serves(process: EnvoyProcess) -> bool:
     try:
         condition = await process.admin.condition()
     except RequestError:
         return False
-    return condition.live and condition.listeners > 0
+    return condition.live and bool(condition.listeners)

@@ -74,10 +74,16 @@ class ZoneClient:
         body = {"csr": csr, "service": service, "proof": dict(proof)}
         return await self._ask(trust.context(), trust.zone, "POST", "/v1/enrol", body)
 
-    async def renew(self, trust: Trust, csr: str, certificate: tuple[Path, Path]) -> dict[str, Any]:
-        """Have ``csr`` signed on the strength of the present certificate."""
+    async def renew(
+        self, trust: Trust, csr: str, certificate: tuple[Path, Path], *, token_id: str = ""
+    ) -> dict[str, Any]:
+        """Have ``csr`` signed on the strength of the present certificate.
+
+        ``token_id`` names the join token of the enrolment, so that it goes on counting.
+        """
         context = trust.context(certificate)
-        return await self._ask(context, trust.zone, "POST", "/v1/renew", {"csr": csr})
+        body = {"csr": csr, **({"token_id": token_id} if token_id else {})}
+        return await self._ask(context, trust.zone, "POST", "/v1/renew", body)
 
     async def register(
         self, trust: Trust, certificate: tuple[Path, Path], body: Mapping[str, Any]

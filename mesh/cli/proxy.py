@@ -92,6 +92,7 @@ def proxy(
     """Run a service's proxy.
 
     Enrols, registers the instance, and looks after its Envoy until SIGTERM, which drains it.
+    SIGHUP renews the certificate at once, without touching Envoy.
     """
     given = {
         "service": service,

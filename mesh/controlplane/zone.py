@@ -23,7 +23,7 @@ from mesh.aio.tasks import Tasks
 from mesh.ca.issuer import Issuer
 from mesh.clients.consul import ConsulAddress, ConsulClient
 from mesh.config.zone import ZoneSettings
-from mesh.controlplane import token_file
+from mesh.controlplane import logs, token_file
 from mesh.controlplane.api.app import ApiParts, api_app
 from mesh.controlplane.bindings import Bindings
 from mesh.controlplane.duties import duties
@@ -73,6 +73,7 @@ def run(settings: ZoneSettings) -> None:
         ListenError: a port is taken.
 
     """
+    logs.configure(settings.log.level, settings.log.format)
     asyncio.run(_until_signal(settings))
 
 

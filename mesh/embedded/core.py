@@ -19,7 +19,7 @@ from mesh.embedded import catalog
 from mesh.embedded.errors import RefusedError
 from mesh.embedded.journal import Journal
 from mesh.embedded.persistence import Persistence, PersistenceError
-from mesh.embedded.records import SERF_HEALTH, Check, Node
+from mesh.embedded.records import SERF_HEALTH, Check, Node, Service
 from mesh.embedded.store import Changes, Store, Transaction
 from mesh.embedded.watchers import Watchers
 
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 NODE_NAME = "embedded"
 """The registry's own node, on which its agent API registers."""
+OWN_SERVICE = "consul"
+"""The service as which the registry lists itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Core:
             raise
 
     async def prepare(self) -> None:
-        """See to it that the registry's own node is there."""
+        """See to it that the registry's own node is there, with the service that Consul has."""
         await self.write(self._put_own_node)
 
     async def write(self, change: Callable[[Transaction], T]) -> T:
@@ -144,6 +146,9 @@ class Core:
                 output="Agent alive and reachable",
             ),
         )
+        # As every Consul server registers itself: what is always there tells a reader that the
+        # rest is empty because it is empty, not because it may not be seen.
+        catalog.put_service(tx, Service(node=NODE_NAME, id=OWN_SERVICE, name=OWN_SERVICE))
 
     def _durable(self, batch: list[Changes]) -> None:
         for changes in batch:

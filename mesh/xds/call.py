@@ -190,6 +190,7 @@ class ProxyCall:
             need=self._need,
             address=self.connection.address,
             connected_at=self._connected_at,
+            certificate_expires_at=self.peer.not_after,
             bytes_sent=self.connection.bytes_sent,
             types=session.status() if session is not None else (),
             in_sync=session is not None and self._offered is None and session.in_sync,

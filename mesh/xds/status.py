@@ -39,8 +39,8 @@ class TypeStatus:
 class ProxyStatus:
     """One connected proxy, for an operator.
 
-    ``connected_at`` is Unix time; ``in_sync`` means that the proxy has acknowledged the newest
-    of all that it subscribed to.
+    ``connected_at`` and ``certificate_expires_at`` are Unix time; ``in_sync`` means that the
+    proxy has acknowledged the newest of all that it subscribed to.
     """
 
     session: int
@@ -49,6 +49,7 @@ class ProxyStatus:
     need: ProxyNeed
     address: str
     connected_at: float
+    certificate_expires_at: float
     bytes_sent: int
     types: tuple[TypeStatus, ...]
     in_sync: bool

@@ -68,6 +68,7 @@ class BusyView(StillView):
                 need=ProxyNeed("web", "dc1", None),
                 address="192.0.2.1:4711",
                 connected_at=NOW.timestamp(),
+                certificate_expires_at=NOW.timestamp() + 3600,
                 bytes_sent=100,
                 types=types,
                 in_sync=False,

@@ -174,7 +174,11 @@ class ProxyType(Wire):
 
 
 class ProxySummary(Wire):
-    """A connected proxy.  ``in_sync`` says that it acknowledged the newest of everything."""
+    """A connected proxy.
+
+    ``in_sync`` says that it acknowledged the newest of everything; the certificate is the one
+    it connected with, which it may have renewed since.
+    """
 
     id: str
     service: str
@@ -182,6 +186,7 @@ class ProxySummary(Wire):
     role: str
     address: str
     connected_at: AwareDatetime
+    certificate_expires_at: AwareDatetime
     in_sync: bool
     types: list[ProxyType]
 

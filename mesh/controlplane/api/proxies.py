@@ -75,6 +75,7 @@ def summary(status: ProxyStatus) -> ProxySummary:
         role=status.need.role.value,
         address=status.address,
         connected_at=datetime.fromtimestamp(status.connected_at, UTC),
+        certificate_expires_at=datetime.fromtimestamp(status.certificate_expires_at, UTC),
         in_sync=status.in_sync,
         types=[
             ProxyType(

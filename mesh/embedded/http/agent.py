@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from mesh.embedded import agent, catalog, checks, wire
-from mesh.embedded.core import NODE_NAME
+from mesh.embedded.core import NODE_NAME, OWN_SERVICE
 from mesh.embedded.decode import Body
 from mesh.embedded.decode import json as parse
 from mesh.embedded.errors import RefusedError
@@ -69,7 +69,9 @@ async def _self(request: web.Request) -> web.Response:
 
 async def _services(request: web.Request) -> web.Response:
     context = exchange.context(request)
-    found = context.core.store.services.by("node", NODE_NAME)
+    registered = context.core.store.services.by("node", NODE_NAME)
+    # The server's own entry is in the catalog; the agent did not register it.
+    found = [service for service in registered if service.id != OWN_SERVICE]
     return exchange.json({each.id: wire.agent_service(each, context.datacenter) for each in found})
 
 

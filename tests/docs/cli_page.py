@@ -1,0 +1,53 @@
+"""``docs/reference/cli.md``: what every command says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import typer
+from typer.testing import CliRunner
+
+from mesh.cli import main
+from mesh.cli.lazy import Deferred
+
+_WIDTH: Final = 90
+_INTRODUCTION: Final = """\
+# The command `mesh`
+
+What `--help` prints, command by command. Shell completion: `mesh --install-completion`.
+Every result comes as a table, or with `-o json` and `-o yaml` for programs.
+"""
+
+
+def page() -> str:
+    """Return the page."""
+    parts = [_INTRODUCTION]
+    parts += [f"## `{' '.join(words)}`\n\n```text\n{_help(words[1:])}```\n" for words in commands()]
+    return "\n".join(parts)
+
+
+def commands() -> Iterator[tuple[str, ...]]:
+    """Yield the words of every command, ``mesh`` first."""
+    yield ("mesh",)
+    for _, entries in main.SECTIONS:
+        for entry in entries:
+            yield ("mesh", entry.name)
+            below: dict[str, Any] = getattr(Deferred(entry).load(), "commands", {})
+            for name in below:
+                yield ("mesh", entry.name, name)
+
+
+def _help(words: tuple[str, ...]) -> str:
+    # The environment must not show: an option's variable would appear as its default.
+    ran = CliRunner().invoke(
+        typer_app(), [*words, "--help"], prog_name="mesh", terminal_width=_WIDTH
+    )
+    if ran.exit_code:
+        raise RuntimeError(f"mesh {' '.join(words)} --help: {ran.output}")
+    return "\n".join(line.rstrip() for line in ran.output.strip("\n").splitlines()) + "\n"
+
+
+def typer_app() -> typer.Typer:
+    """Return the root command."""
+    return main.app
