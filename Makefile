@@ -9,7 +9,7 @@ PROXIES   ?= 1000
 SERVICES  ?= 1000
 INSTANCES ?= 10
 
-.PHONY: demo test check bench-xds lock setup clean
+.PHONY: demo test check wheel bench-xds lock setup clean
 
 demo: setup
 	$(BIN)/mesh demo $(if $(KEEP),--keep)
@@ -23,6 +23,16 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/vulture mesh --min-confidence 90
+
+# The wheel, proven: installed into an empty environment, where the command must run.
+wheel: setup
+	rm -rf dist build/clean
+	$(BIN)/python -m build --quiet --wheel --outdir dist
+	$(PYTHON) -m venv build/clean
+	build/clean/bin/pip --quiet --disable-pip-version-check install dist/*.whl
+	build/clean/bin/mesh version
+	build/clean/bin/mesh zone --embedded --check-config >/dev/null
+	build/clean/bin/python -c 'import mesh.controlplane.zone, mesh.agent.main, mesh.demo.story'
 
 bench-xds: setup
 	$(BIN)/python -m tests.bench.bench_xds \
