@@ -47,9 +47,10 @@ class Proof:
                 f"the {self._kind.replace('-', ' ')} in {self._file} cannot be read: {reason}",
                 "Put the token there, readable by this user.",
             ) from error
-        if not token and stored is not None:
-            return stored  # a credential that the service manager lacks arrives as an empty file
         if not token:
+            # A credential that the service manager lacks arrives as an empty file.
+            if stored is not None:
+                return stored
             raise ProofError(
                 f"{self._file} is empty", f"Put the {self._kind.replace('-', ' ')} there."
             )

@@ -18,7 +18,7 @@ import base64
 import binascii
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -161,7 +161,9 @@ def verify(
     if not found.grant.covers(service):
         allowed = found.grant.service or f"{found.grant.prefix}*"
         raise WrongServiceError(f"is for {allowed!r}, not for {service!r}")
-    return found
+    # Whatever it claims, its word is worth nothing new once its signer's certificate has ended.
+    end = min(each.not_valid_after_utc for each in path)
+    return replace(found, expires_at=min(found.expires_at, end))
 
 
 def _read_chain(token: str) -> tuple[x509.Certificate, ...]:

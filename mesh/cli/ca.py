@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -14,17 +13,21 @@ from mesh.aio.clock import SystemClock
 from mesh.ca.bundle import from_pem
 from mesh.ca.describe import root_statuses, root_warnings
 from mesh.cli import progress, zone_api
-from mesh.cli.output import Output, OutputOption, note
-from mesh.cli.printing import Table, show
-from mesh.cli.proxies import age
-from mesh.cli.zone_api import DEFAULT_ZONE, AdminTokenOption, BundleOption, ZoneOption
-from mesh.cli.zone_place import zone_address
+from mesh.cli.arguments import unwritable
+from mesh.cli.output import Output, OutputOption, Table, note, show
+from mesh.cli.times import age
+from mesh.cli.zone_api import (
+    DEFAULT_ZONE,
+    AdminTokenOption,
+    BundleOption,
+    ZoneOption,
+    zone_address,
+)
 from mesh.cli.zone_probe import Probe, probe
-from mesh.model.violations import InvalidInputError, Violation
 
 _SHOWN: Final = len("sha256:") + 16
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
@@ -32,7 +35,7 @@ def group() -> None:
     """Show who signs certificates, and the trust bundle."""
 
 
-@app.command()
+@app.command(epilog="\b\nExamples:\n  mesh ca status\n  mesh ca status -o json")
 def status(
     *,
     zone: ZoneOption = DEFAULT_ZONE,
@@ -41,9 +44,8 @@ def status(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show who signs, until when, and what to see to."""
-    with progress.waiting("Asking the zone"):
-        answer = zone_api.ask(zone, admin_token_file, bundle, lambda client: client.status())
-        seen = asyncio.run(probe(zone_address(zone, bundle)))
+    answer = zone_api.ask(zone, admin_token_file, bundle, lambda client: client.status())
+    seen = progress.run("Asking the zone", probe(zone_address(zone, bundle)))
     document = describe(answer, seen, SystemClock().now())
     show(output, document, *parts(document))
 
@@ -128,6 +130,4 @@ def _write(file: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(file)
     except OSError as error:
-        raise InvalidInputError(
-            "the option --out", (Violation("", f"{file} cannot be written: {error.strerror}"),)
-        ) from error
+        raise unwritable(file, error) from error

@@ -14,21 +14,25 @@ import typer
 
 from mesh.ca.vault_layout import Mode
 from mesh.cli import progress
+from mesh.cli.arguments import environment_only, refused
 from mesh.cli.checks import catalogue, runner
 from mesh.cli.checks.model import Checked, Level, Section
 from mesh.cli.checks.surroundings import Surroundings, ZonePlace
 from mesh.cli.consul import consul_options
 from mesh.cli.errors import NO
-from mesh.cli.output import Output, write
-from mesh.cli.zone_api import DEFAULT_ZONE, AdminTokenOption, BundleOption, ZoneOption
-from mesh.cli.zone_place import zone_address
+from mesh.cli.output import Output, show
+from mesh.cli.zone_api import (
+    DEFAULT_ZONE,
+    AdminTokenOption,
+    BundleOption,
+    ZoneOption,
+    zone_address,
+)
 from mesh.clients.consul import ConsulAddress, ConsulClient
 from mesh.clients.vault import AuthMethod, Token, TokenFile, VaultClient, VaultSettings
 from mesh.config.types import parse_duration
-from mesh.config.zone import ADMIN_TOKEN_FILE, default_data_dir
-from mesh.model.violations import InvalidInputError, Violation
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer()
 
 _PAUSE: Final = 1.0
 
@@ -50,16 +54,6 @@ class VaultPlace:
     auth: AuthMethod
     mount: str
     mode: Mode
-
-
-def _environment_only(context: typer.Context, value: str) -> str:
-    source = context.get_parameter_source("vault_token")
-    if value and source is not None and source.name == "COMMANDLINE":
-        raise typer.BadParameter(
-            "a token on the command line can be read by everybody on this host: "
-            "set VAULT_TOKEN or use --vault-token-file"
-        )
-    return value
 
 
 @app.command(
@@ -88,7 +82,7 @@ def check(
         ),
     ] = None,
     vault_token: Annotated[
-        str, typer.Option(envvar="VAULT_TOKEN", hidden=True, callback=_environment_only)
+        str, typer.Option(envvar="VAULT_TOKEN", hidden=True, callback=environment_only)
     ] = "",
     vault_ca_file: Annotated[
         Path | None,
@@ -109,8 +103,7 @@ def check(
     """
     source = context.get_parameter_source("zone")
     named = bundle is not None or (source is not None and source.name != "DEFAULT")
-    admin_token = admin_token_file or default_data_dir() / ADMIN_TOKEN_FILE
-    place = ZonePlace(zone_address(zone, bundle), admin_token, named)
+    place = ZonePlace(zone_address(zone, bundle), admin_token_file, named)
     auth: AuthMethod = TokenFile(vault_token_file) if vault_token_file else Token(vault_token)
     vault_place = (
         VaultPlace(VaultSettings(vault, vault_ca_file), auth, vault_mount, vault_mode)
@@ -119,12 +112,8 @@ def check(
     )
     patience = _patience(wait)
     checked = progress.run("Checking", look(consul, place, vault_place, patience))
-    if output is Form.TABLE:
-        typer.echo("\n".join(lines(checked, short=False)))
-    elif output is Form.SHORT:
-        typer.echo("\n".join(lines(checked, short=True)))
-    else:
-        write(document(checked), Output(output.value))
+    form = Output.TABLE if output is Form.SHORT else Output(output.value)
+    show(form, document(checked), *lines(checked, short=output is Form.SHORT))
     if any(section.failed for section in checked):
         raise typer.Exit(NO)
 
@@ -213,4 +202,4 @@ def _patience(text: str) -> timedelta:
     try:
         return parse_duration(text)
     except ValueError as error:
-        raise InvalidInputError("the option --wait", (Violation("", str(error)),)) from error
+        raise refused("the option --wait", str(error)) from error

@@ -13,13 +13,12 @@ from mesh.agent.admin import Admin
 from mesh.agent.errors import AgentError
 from mesh.agent.http import RequestError
 from mesh.cli import progress, resources, zone_api
-from mesh.cli.output import Output, OutputOption
-from mesh.cli.printing import Table, show
+from mesh.cli.arguments import refused
+from mesh.cli.output import Output, OutputOption, Table, show
 from mesh.cli.resources import Kind, Shown
 from mesh.cli.zone_api import DEFAULT_ZONE, AdminTokenOption, BundleOption, ZoneOption
-from mesh.model.violations import InvalidInputError, Violation
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer()
 
 _SOCKETS: Final = "envoy*.sock"
 
@@ -67,16 +66,13 @@ def config(
     The table is a summary; -o json and -o yaml show all of it.  Keys are never shown.
     """
     if bool(proxy) == bool(state_dir):
-        raise InvalidInputError(
-            "the command", (Violation("", "give exactly one of --proxy and --state-dir"),)
-        )
+        raise refused("the command", "give exactly one of --proxy and --state-dir")
     if state_dir is not None:
         found = resources.from_dump(progress.run("Asking Envoy", dump(state_dir)))
     else:
-        with progress.waiting("Asking the zone"):
-            answer = zone_api.ask(
-                zone, admin_token_file, bundle, lambda client: client.proxy_config(proxy)
-            )
+        answer = zone_api.ask(
+            zone, admin_token_file, bundle, lambda client: client.proxy_config(proxy)
+        )
         found = resources.from_zone(answer)
     wanted = [each for each in found if each.kind in which.kinds]
     show(output, [each.document() for each in wanted], *tables(which, wanted))

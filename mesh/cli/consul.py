@@ -16,22 +16,12 @@ from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
+from mesh.cli.arguments import environment_only, read_token
 from mesh.clients.consul import ConsulAddress
-from mesh.model.violations import InvalidInputError, Violation
 
 T = TypeVar("T")
 
 _PARAMETER: Final = "consul"
-
-
-def _environment_only(context: typer.Context, value: str) -> str:
-    source = context.get_parameter_source("consul_token")
-    if value and source is not None and source.name == "COMMANDLINE":
-        raise typer.BadParameter(
-            "a token on the command line can be read by everybody on this host: "
-            "set CONSUL_HTTP_TOKEN or use --consul-token-file"
-        )
-    return value
 
 
 def _options(  # noqa: PLR0917 - typer passes them by name
@@ -51,7 +41,7 @@ def _options(  # noqa: PLR0917 - typer passes them by name
     ] = None,
     consul_token: Annotated[
         str,
-        typer.Option(envvar="CONSUL_HTTP_TOKEN", hidden=True, callback=_environment_only),
+        typer.Option(envvar="CONSUL_HTTP_TOKEN", hidden=True, callback=environment_only),
     ] = "",
     consul_ca_file: Annotated[
         Path | None,
@@ -65,13 +55,13 @@ def _options(  # noqa: PLR0917 - typer passes them by name
         Path | None, typer.Option(envvar="CONSUL_CLIENT_KEY", metavar="FILE", help="Its key.")
     ] = None,
 ) -> ConsulAddress:
-    url = consul_url if "://" in consul_url else _with_scheme(consul_url, tls=bool(consul_ca_file))
+    url = with_scheme(consul_url, tls=bool(consul_ca_file))
     # The variables of TLS are set for a whole host; for a plain address they say nothing.
     files = (consul_ca_file, consul_cert_file, consul_key_file) if url[:6] == "https:" else ()
     ca_file, cert_file, key_file = (str(each or "") for each in files or (None, None, None))
     return ConsulAddress(
         url=url,
-        token=read_token(consul_token_file) if consul_token_file else consul_token,
+        token=_token(consul_token_file) if consul_token_file else consul_token,
         ca_file=ca_file,
         cert_file=cert_file,
         key_file=key_file,
@@ -98,25 +88,10 @@ def consul_options(command: Callable[..., T]) -> Callable[..., T]:
     return with_consul
 
 
-def read_token(file: Path, what: str = "Consul token", option: str = "--consul-token-file") -> str:
-    """Read a file that holds a token and nothing else; ``option`` names another.
-
-    Raises:
-        InvalidInputError: it is missing, unreadable or empty.
-
-    """
-    subject = f"the {what} file {file}"
-    try:
-        token = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        found = Violation("", f"cannot be read: {reason}; name another with {option}")
-        raise InvalidInputError(subject, (found,)) from error
-    if not token:
-        raise InvalidInputError(subject, (Violation("", "is empty; write the token there"),))
-    return token
+def with_scheme(address: str, *, tls: bool = False) -> str:
+    """Return ``address`` as a URL; ``CONSUL_HTTP_ADDR`` is often a bare host and port."""
+    return address if "://" in address else f"{'https' if tls else 'http'}://{address}"
 
 
-def _with_scheme(address: str, *, tls: bool) -> str:
-    # CONSUL_HTTP_ADDR is often a bare host and port.
-    return f"{'https' if tls else 'http'}://{address}"
+def _token(file: Path) -> str:
+    return read_token(file, "Consul token", "--consul-token-file")

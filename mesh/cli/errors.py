@@ -34,11 +34,14 @@ EXITS: Final = {
     "mesh.clients.vault.errors.VaultError": NO_SERVER,
     "mesh.clients.zone.ZoneError": NO_SERVER,
     "mesh.ca.issuer.IssuerError": NO_SERVER,
+    "mesh.xds.server.ListenError": BAD_INPUT,
+    "mesh.embedded.persistence.PersistenceError": BAD_INPUT,
     "mesh.agent.errors.AgentError": BAD_INPUT,
     "mesh.agent.errors.ZoneUnreachableError": NO_SERVER,
     "mesh.agent.errors.ZoneRefusedError": NO_SERVER,
     "mesh.agent.errors.BundleMismatchError": NO_SERVER,
     "mesh.cli.config.NoEnvoyError": NO_SERVER,
+    "mesh.demo.processes.ProcessError": NO_SERVER,
 }
 """Exit codes by class.  By name, because whoever imports the classes imports their rooms; an
 error can only be raised by a room that is imported."""

@@ -8,12 +8,12 @@ import typer
 
 from mesh.cli import explanation, progress
 from mesh.cli.consul import consul_options
-from mesh.cli.facts import Facts, read_facts
-from mesh.cli.output import Output, OutputOption
-from mesh.cli.printing import show
-from mesh.clients.consul import ConsulAddress, ConsulClient
+from mesh.cli.explanation import Explanation, Request
+from mesh.cli.facts import ask, report_problems
+from mesh.cli.output import Output, OutputOption, show
+from mesh.clients.consul import ConsulAddress
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer()
 
 Source = Annotated[str, typer.Argument(metavar="SRC", help="The calling service.")]
 Destination = Annotated[str, typer.Argument(metavar="DST", help="The service called.")]
@@ -45,22 +45,20 @@ def explain(
     The verdict is computed from what Consul holds, as the zone computes it; the zone need not
     run.  The exit code is 0 whatever the verdict: `mesh intention check` is for scripts.
     """
-    facts = progress.run("Asking Consul", ask(consul))
-    call = explanation.read_call(
-        facts.world, source, destination, method=method, path=path, headers=header or ()
-    )
-    found = explanation.explain(facts.world, call)
-    warn(facts)
+    request = Request(source, destination, method, path, header or ())
+    found = judge(consul, request)
     show(output, explanation.document(found), *explanation.lines(found))
 
 
-async def ask(consul: ConsulAddress) -> Facts:
-    """Read what Consul holds about authorization."""
-    async with ConsulClient(consul) as client:
-        return await read_facts(client)
+def judge(consul: ConsulAddress, request: Request) -> Explanation:
+    """Explain what becomes of ``request`` by what Consul holds.
 
+    Raises:
+        InvalidInputError: with everything that is wrong with the request.
+        ConsulError: Consul did not answer, or refused.
 
-def warn(facts: Facts) -> None:
-    """Name on stderr what is malformed in Consul."""
-    for line in explanation.problem_lines(facts.problems):
-        typer.echo(line, err=True)
+    """
+    facts = progress.run("Asking Consul", ask(consul))
+    call = explanation.read_call(facts.world, request)
+    report_problems(facts)
+    return explanation.explain(facts.world, call)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,18 @@ from mesh.model.intentions import Intention
 from mesh.model.names import service_name
 from mesh.model.violations import Report
 from mesh.policies.intentions import Call, Verdict, judge, what_would_change
-from mesh.sources.consul.problems import Problem
 from mesh.world.snapshot import World
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The arguments that describe a call, as they were typed; headers are ``name=value``."""
+
+    source: str
+    destination: str
+    method: str = ""
+    path: str = ""
+    headers: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +54,7 @@ def explain(world: World, call: Call) -> Explanation:
     )
 
 
-def read_call(
-    world: World, source: str, destination: str, *, method: str, path: str, headers: Iterable[str]
-) -> Call:
+def read_call(world: World, request: Request) -> Call:
     """Return the call that the arguments describe.
 
     Raises:
@@ -54,23 +62,25 @@ def read_call(
 
     """
     report = Report("the call")
-    for place, name in (("SRC", source), ("DST", destination)):
+    for place, name in (("SRC", request.source), ("DST", request.destination)):
         try:
             service_name(name)
         except ValueError as error:
             report.add(place, str(error))
-    if path and not path.startswith("/"):
-        report.add("--path", f"must begin with '/': {path!r}")
+    if request.path and not request.path.startswith("/"):
+        report.add("--path", f"must begin with '/': {request.path!r}")
     given: dict[str, str] = {}
-    for header in headers:
+    for header in request.headers:
         name, equals, value = header.partition("=")
         if not name or not equals:
             report.add("--header", f"{header!r}: write name=value")
         # What is sent twice reaches a rule joined by commas.
         given[name.lower()] = f"{given[name.lower()]},{value}" if name.lower() in given else value
     report.close()
-    protocol = world.protocol(destination)
-    return Call(source, destination, protocol, method.upper(), path, given)
+    protocol = world.protocol(request.destination)
+    return Call(
+        request.source, request.destination, protocol, request.method.upper(), request.path, given
+    )
 
 
 def lines(explanation: Explanation) -> list[str]:
@@ -123,15 +133,6 @@ def intention_document(intention: Intention) -> Mapping[str, Any]:
         "precedence": intention.precedence,
         "description": intention.description,
     }
-
-
-def problem_lines(problems: Iterable[Problem]) -> list[str]:
-    """Write what Consul holds and the mesh cannot accept, as warnings."""
-    return [
-        f"warning: {problem.kind} {problem.name} is malformed, {problem.standing}: "
-        + "; ".join(map(str, problem.violations))
-        for problem in problems
-    ]
 
 
 def _call_text(call: Call) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mesh.clients.consul import ConsulClient, Dialect
+from mesh.cli import output
+from mesh.clients.consul import ConsulAddress, ConsulClient, Dialect
 from mesh.sources.consul.knowledge import Knowledge
 from mesh.sources.consul.problems import Problem, Problems
 from mesh.world.changes import Change
@@ -24,6 +25,28 @@ class Facts:
     world: World
     dialect: Dialect
     problems: tuple[Problem, ...]
+
+
+async def ask(address: ConsulAddress) -> Facts:
+    """Dial Consul and read all of it.
+
+    Raises:
+        ConsulError: Consul did not answer, or refused.
+
+    """
+    async with ConsulClient(address) as client:
+        return await read_facts(client)
+
+
+def report_problems(facts: Facts) -> None:
+    """Name on stderr what is malformed in Consul."""
+    output.warn(
+        [
+            f"{problem.kind} {problem.name} is malformed, {problem.standing}: "
+            + "; ".join(map(str, problem.violations))
+            for problem in facts.problems
+        ]
+    )
 
 
 async def read_facts(client: ConsulClient) -> Facts:

@@ -11,18 +11,19 @@ import typer
 from mesh.cli import explanation, progress
 from mesh.cli.consul import consul_options
 from mesh.cli.errors import NO
-from mesh.cli.explain import Destination, Header, Method, Source, ask, warn
+from mesh.cli.explain import Destination, Header, Method, Source, judge
 from mesh.cli.explain import Path as RequestPath
+from mesh.cli.explanation import Request
+from mesh.cli.facts import ask, report_problems
 from mesh.cli.intention_change import Statement, delete_pair, state_pair
 from mesh.cli.intention_files import apply_documents, read_documents
-from mesh.cli.output import Output, OutputOption
+from mesh.cli.output import Output, OutputOption, Table, show, warn
 from mesh.cli.permissions import Options, describe, jwt_text
-from mesh.cli.printing import Table, show
 from mesh.clients.consul import ConsulAddress
 from mesh.model.intentions import Action, Intention
 from mesh.world.snapshot import World
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 _MATCHES: Final = "name (present), name=exact, name^=prefix, name$=suffix, name*=part, name~=regex"
 
@@ -85,8 +86,7 @@ def _stating(action: Action) -> Callable[..., None]:
         )
         statement = Statement(source, destination, action, options, description, first)
         stated = progress.run("Writing to Consul", state_pair(consul, statement))
-        for warning in stated.warnings:
-            typer.echo(f"warning: {warning}", err=True)
+        warn(stated.warnings)
         intention = stated.intention
         document = {"state": stated.state.value, **explanation.intention_document(intention)}
         show(output, document, f"{intention.label}: {stated.state}", table([intention]))
@@ -131,7 +131,7 @@ def apply_files(
     show(
         output,
         document,
-        Table(("DESTINATION", "STATE"), [(name, state.value) for name, state in found]),
+        Table(("destination", "state"), [(name, state.value) for name, state in found]),
     )
 
 
@@ -150,7 +150,7 @@ def list_intentions(
     """List the intentions, the strongest first within a destination."""
     facts = progress.run("Asking Consul", ask(consul))
     found = select(facts.world, source, destination)
-    warn(facts)
+    report_problems(facts)
     default = "allowed" if facts.world.default_allow else "denied"
     show(
         output,
@@ -199,12 +199,7 @@ def check(
 
     Where that depends on the request, and none is described, the answer is no.
     """
-    facts = progress.run("Asking Consul", ask(consul))
-    call = explanation.read_call(
-        facts.world, source, destination, method=method, path=path, headers=header or ()
-    )
-    found = explanation.explain(facts.world, call)
-    warn(facts)
+    found = judge(consul, Request(source, destination, method, path, header or ()))
     show(
         output,
         {
@@ -236,6 +231,6 @@ def table(intentions: list[Intention]) -> Table:
         rules = [str(each.action)] if each.action else []
         rules += [describe(permission) for permission in each.permissions]
         rules += [f"requires jwt {jwt_text(each.jwt)}"] if each.jwt else []
-        row = (each.source, each.destination, "\n".join(rules), str(each.precedence))
+        row = (each.source, each.destination, "\n".join(rules), each.precedence)
         rows.append((*row, each.description))
-    return Table(("SOURCE", "DESTINATION", "RULES", "PRECEDENCE", "DESCRIPTION"), rows)
+    return Table(("source", "destination", "rules", "precedence", "description"), rows)

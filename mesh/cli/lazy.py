@@ -9,7 +9,7 @@ and lets that answer.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -21,15 +21,11 @@ _COMPLETION = frozenset({"install_completion", "show_completion"})
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One command: its name, the first line of its help, and where it is.
-
-    ``attribute`` of ``module`` is a Typer, or the function of a single command.
-    """
+    """One command: its name, the first line of its help, and the module whose ``app`` it is."""
 
     name: str
     help: str
     module: str
-    attribute: str = "app"
 
 
 Section = tuple[str, Sequence[Entry]]
@@ -46,8 +42,7 @@ class Deferred(TyperCommand):
 
     def load(self) -> Any:
         """Import the command: a typer group or command."""
-        found = getattr(importlib.import_module(self.entry.module), self.entry.attribute)
-        app = found if isinstance(found, typer.Typer) else _single(found)
+        app: typer.Typer = importlib.import_module(self.entry.module).app
         command = typer.main.get_command(app)
         command.name = self.entry.name
         command.params = [each for each in command.params if each.name not in _COMPLETION]
@@ -79,12 +74,6 @@ class LazyGroup(TyperGroup):
         for heading, entries in self.sections:
             with formatter.section(heading):
                 formatter.write_dl([(entry.name.ljust(width), entry.help) for entry in entries])
-
-
-def _single(function: Callable[..., Any]) -> typer.Typer:
-    app = typer.Typer()
-    app.command()(function)
-    return app
 
 
 def _plain(command: Any) -> None:

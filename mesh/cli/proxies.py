@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import typer
 
 from mesh.aio.clock import SystemClock
-from mesh.cli import progress, zone_api
-from mesh.cli.output import Output, OutputOption
-from mesh.cli.printing import Table, show
+from mesh.cli import times, zone_api
+from mesh.cli.output import Output, OutputOption, Table, show
 from mesh.cli.zone_api import DEFAULT_ZONE, AdminTokenOption, BundleOption, ZoneOption
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer()
 
 COLUMNS = ("service", "proxy", "address", "since", "state", "certificate")
-_DAY = timedelta(days=1)
 
 
 @app.command(epilog="\b\nExamples:\n  mesh proxies\n  mesh proxies -o json")
@@ -32,14 +30,10 @@ def proxies(
 
     Each instance of a zone lists the proxies that are connected to it.
     """
-    with progress.waiting("Asking the zone"):
-        answer = zone_api.ask(zone, admin_token_file, bundle, lambda client: client.proxies())
+    answer = zone_api.ask(zone, admin_token_file, bundle, lambda client: client.proxies())
     found = answer["proxies"]
-    show(
-        output,
-        found,
-        Table(COLUMNS, rows(found, SystemClock().now()), "No proxy is connected."),
-    )
+    table = Table(COLUMNS, rows(found, SystemClock().now()), "No proxy is connected.")
+    show(output, found, table)
 
 
 def rows(found: Sequence[Mapping[str, Any]], now: datetime) -> list[tuple[str, ...]]:
@@ -49,7 +43,7 @@ def rows(found: Sequence[Mapping[str, Any]], now: datetime) -> list[tuple[str, .
             str(each["service"]),
             str(each["id"]),
             str(each["address"]),
-            age(now - _time(each["connected_at"])),
+            times.age(now - times.read(each["connected_at"])),
             state(each),
             certificate(each.get("certificate_expires_at"), now),
         )
@@ -79,24 +73,8 @@ def certificate(expires: str | None, now: datetime) -> str:
     """Say how long a certificate still lives, if that is known."""
     if not expires:
         return ""
-    left = _time(expires) - now
-    return f"{age(left)} left" if left > timedelta() else "EXPIRED"
-
-
-def age(value: timedelta) -> str:
-    """Write a length of time in its largest unit, and the next."""
-    seconds = max(0, int(value.total_seconds()))
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
-    if days:
-        return f"{days}d{hours % 24}h"
-    if hours:
-        return f"{hours}h{minutes % 60}m"
-    return f"{minutes}m{seconds % 60}s" if minutes else f"{seconds}s"
-
-
-def _time(text: str) -> datetime:
-    found = datetime.fromisoformat(text)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    left = times.read(expires) - now
+    return f"{times.age(left)} left" if left > timedelta() else "EXPIRED"
 
 
 def _short(type_url: str) -> str:

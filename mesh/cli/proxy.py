@@ -24,75 +24,100 @@ app = typer.Typer()
 
 _Text = str | None
 _File = Path | None
-_PROOF: Final = "Enrolment"
-_PLACES: Final = "Where it listens"
-_REGISTRY: Final = "Registration"
 
 
-@app.command()
+@app.command(
+    epilog="\b\nExamples:\n"
+    "  mesh proxy --config /etc/mesh/web.toml\n"
+    "  mesh proxy --service web --app 127.0.0.1:8080 --upstream api:9001 \\\n"
+    "    --zone-api zone.example:5678 --join-token-file web.token --state-dir /var/lib/mesh/web"
+)
 def proxy(
     *,
     config: Annotated[
-        _File, typer.Option("--config", "-c", help="Settings file, TOML or YAML.")
+        _File,
+        typer.Option("--config", "-c", metavar="FILE", help="Settings file, TOML or YAML."),
     ] = None,
-    service: Annotated[_Text, typer.Option(help="The service that this proxy is for.")] = None,
-    id: Annotated[_Text, typer.Option(help="The instance; default <service>-<hostname>.")] = None,  # noqa: A002 - the option's name
-    state_dir: Annotated[_File, typer.Option(help="Where the proxy keeps its state.")] = None,
+    service: Annotated[
+        _Text, typer.Option(metavar="NAME", help="The service that this proxy is for.")
+    ] = None,
+    id: Annotated[  # noqa: A002 - the option's name
+        _Text, typer.Option(metavar="ID", help="The instance; default <service>-<hostname>.")
+    ] = None,
+    state_dir: Annotated[
+        _File, typer.Option(metavar="DIR", help="Where the proxy keeps its state.")
+    ] = None,
     zone_api: Annotated[
         list[str] | None,
-        typer.Option(help="host:port of the zone's API; repeatable.", rich_help_panel=_PROOF),
+        typer.Option(metavar="HOST:PORT", help="The zone's API; repeatable."),
     ] = None,
     join_token_file: Annotated[
-        _File, typer.Option(help="File with a join token.", rich_help_panel=_PROOF)
+        _File, typer.Option(metavar="FILE", help="File with a join token, to enrol with.")
     ] = None,
     consul_token_file: Annotated[
-        _File,
-        typer.Option(help="File with a Consul token, instead.", rich_help_panel=_PROOF),
+        _File, typer.Option(metavar="FILE", help="Or: file with a Consul ACL token.")
     ] = None,
     bundle_file: Annotated[
-        _File, typer.Option(help="The mesh's trust bundle.", rich_help_panel=_PROOF)
+        _File,
+        typer.Option(metavar="FILE", help="The mesh's trust bundle; a join token needs none."),
     ] = None,
     application: Annotated[
-        _Text,
-        typer.Option("--app", help="address:port of the application.", rich_help_panel=_PLACES),
+        _Text, typer.Option("--app", metavar="ADDRESS:PORT", help="The application.")
     ] = None,
     upstream: Annotated[
         list[str] | None,
         typer.Option(
-            help="service:port or service:address:port; repeatable.", rich_help_panel=_PLACES
+            metavar="SERVICE:[ADDRESS:]PORT",
+            help="A service to call, and where the application dials it; repeatable.",
         ),
     ] = None,
     inbound_address: Annotated[
-        _Text, typer.Option(help="Address for callers.", rich_help_panel=_PLACES)
+        _Text, typer.Option(metavar="ADDRESS", help="Where callers are served.")
     ] = None,
     inbound_port: Annotated[
-        int | None, typer.Option(help="Port for callers.", rich_help_panel=_PLACES)
+        int | None, typer.Option(metavar="PORT", help="Likewise; default 15006.")
     ] = None,
     advertise_address: Annotated[
-        _Text, typer.Option(help="Address that callers dial.", rich_help_panel=_PLACES)
+        _Text, typer.Option(metavar="ADDRESS", help="What callers dial.")
     ] = None,
     listen: Annotated[
-        _Text, typer.Option(help="Readiness and metrics.", rich_help_panel=_PLACES)
+        _Text,
+        typer.Option(
+            metavar="ADDRESS:PORT", help="Readiness and metrics; default 127.0.0.1:15020."
+        ),
     ] = None,
     register: Annotated[
-        _Text, typer.Option(help="consul, zone or none.", rich_help_panel=_REGISTRY)
+        _Text, typer.Option(metavar="WHERE", help="Register with consul (default), zone or none.")
     ] = None,
     consul_url: Annotated[
-        _Text, typer.Option(help="The local Consul agent.", rich_help_panel=_REGISTRY)
+        _Text, typer.Option(metavar="URL", help="The Consul agent of this host.")
     ] = None,
-    app_metrics_url: Annotated[_Text, typer.Option(help="Metrics to pass on.")] = None,
-    drain: Annotated[_Text, typer.Option(help="How long a stop may wait, as in 30s.")] = None,
-    envoy: Annotated[_File, typer.Option(help="Another Envoy than the bundled one.")] = None,
-    concurrency: Annotated[int | None, typer.Option(help="Envoy's worker threads.")] = None,
-    log_level: Annotated[_Text, typer.Option(help="debug, info, warning or error.")] = None,
+    app_metrics_url: Annotated[
+        _Text,
+        typer.Option(metavar="URL", help="The application's metrics, to be shown with ours."),
+    ] = None,
+    drain: Annotated[
+        _Text, typer.Option(metavar="TIME", help="How long a stop may wait, as in 30s.")
+    ] = None,
+    envoy: Annotated[
+        _File, typer.Option(metavar="FILE", help="Another Envoy than the bundled one.")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(metavar="N", help="Envoy's worker threads.")
+    ] = None,
+    log_level: Annotated[
+        _Text, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
+    ] = None,
     check_config: Annotated[
-        bool, typer.Option("--check-config", help="Check the settings and stop.")
+        bool, typer.Option("--check-config", help="Check the settings, and stop.")
     ] = False,
 ) -> None:
     """Run a service's proxy.
 
     Enrols, registers the instance, and looks after its Envoy until SIGTERM, which drains it.
     SIGHUP renews the certificate at once, without touching Envoy.
+
+    Every setting may also be given as a variable: MESH_PROXY_SERVICE=web.
     """
     given = {
         "service": service,

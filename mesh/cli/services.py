@@ -10,17 +10,15 @@ import typer
 
 from mesh.cli import progress
 from mesh.cli.consul import consul_options
-from mesh.cli.explain import warn
-from mesh.cli.facts import Facts, read_facts
-from mesh.cli.output import Output, OutputOption
-from mesh.cli.printing import Table, show
+from mesh.cli.facts import Facts, read_facts, report_problems
+from mesh.cli.output import Output, OutputOption, Table, show
 from mesh.clients.consul import ConsulAddress, ConsulClient, HealthEntry
 from mesh.model.services import Health
 from mesh.policies.intentions import applicable
 from mesh.sources.consul.instances import worst
 from mesh.sources.consul.knowledge import CONSUL, SIDECAR_SUFFIX
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer()
 
 COLUMNS = ("name", "protocol", "healthy", "in mesh", "intentions")
 
@@ -57,7 +55,7 @@ def services(*, consul: ConsulAddress, output: OutputOption = Output.TABLE) -> N
     INTENTIONS what stands for calls to the service.
     """
     facts, found = progress.run("Asking Consul", read_services(consul))
-    warn(facts)
+    report_problems(facts)
     table = Table(COLUMNS, rows(found), "No service is registered.")
     show(output, [asdict(each) for each in found], table)
 
@@ -79,17 +77,10 @@ async def read_services(address: ConsulAddress) -> tuple[Facts, list[Service]]:
         return facts, list(await asyncio.gather(*(_service(client, facts, one) for one in names)))
 
 
-def rows(found: Iterable[Service]) -> list[tuple[str, ...]]:
+def rows(found: Iterable[Service]) -> list[tuple[object, ...]]:
     """Return a row for each service."""
     return [
-        (
-            each.name,
-            each.protocol,
-            str(each.instances),
-            str(each.proxies),
-            str(each.intentions),
-        )
-        for each in found
+        (each.name, each.protocol, each.instances, each.proxies, each.intentions) for each in found
     ]
 
 

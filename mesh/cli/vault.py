@@ -6,7 +6,6 @@ like: what is there already stays.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,55 +14,59 @@ import typer
 
 from mesh.ca.setup import SetupReport, prepare
 from mesh.ca.vault_layout import Layout, Mode
-from mesh.cli.output import Output, OutputOption, note, table, write
+from mesh.cli import progress
+from mesh.cli.arguments import environment_only
+from mesh.cli.output import Output, OutputOption, Table, show, warn
 from mesh.clients.vault import AuthMethod, Token, TokenFile, VaultClient, VaultSettings
 from mesh.model import names
 
-app = typer.Typer(help="Prepare Vault for the mesh.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
-def _group() -> None:
-    # Keeps ``setup`` a command of its own while it is the only one.
+def group() -> None:
     """Prepare Vault for the mesh."""
 
 
-def _from_environment(context: typer.Context, value: str) -> str:
-    source = context.get_parameter_source("token")
-    if value and source is not None and source.name == "COMMANDLINE":
-        raise typer.BadParameter(
-            "a token on the command line can be read by everybody on this host: "
-            "set VAULT_TOKEN or use --token-file"
-        )
-    return value
-
-
-@app.command()
+@app.command(
+    epilog="\b\nExamples:\n"
+    "  mesh vault setup --trust-domain mesh.example --token-file admin-token --dry-run\n"
+    "  mesh vault setup --trust-domain mesh.example --token-file admin-token "
+    "--approle /etc/mesh"
+)
 def setup(
     *,
-    trust_domain: Annotated[str, typer.Option(help="SPIFFE trust domain of the mesh.")],
+    trust_domain: Annotated[
+        str, typer.Option(metavar="NAME", help="SPIFFE trust domain of the mesh.")
+    ],
     address: Annotated[
-        str, typer.Option(envvar="VAULT_ADDR", help="Vault's URL.")
+        str, typer.Option(envvar="VAULT_ADDR", metavar="URL", help="Vault's HTTP API.")
     ] = "https://127.0.0.1:8200",
     token_file: Annotated[
         Path | None,
         typer.Option(
             envvar="VAULT_TOKEN_FILE",
+            metavar="FILE",
             help="File with an administrator's token; else VAULT_TOKEN is used.",
         ),
     ] = None,
     token: Annotated[
-        str, typer.Option(envvar="VAULT_TOKEN", hidden=True, callback=_from_environment)
+        str, typer.Option(envvar="VAULT_TOKEN", hidden=True, callback=environment_only)
     ] = "",
     ca_file: Annotated[
-        Path | None, typer.Option(envvar="VAULT_CACERT", help="CA of Vault's own TLS.")
+        Path | None,
+        typer.Option(envvar="VAULT_CACERT", metavar="FILE", help="CA of Vault's own TLS."),
     ] = None,
-    namespace: Annotated[str, typer.Option(envvar="VAULT_NAMESPACE", help="Vault namespace.")] = "",
-    mount: Annotated[str, typer.Option(help="Path of the PKI mount.")] = "pki",
+    namespace: Annotated[
+        str, typer.Option(envvar="VAULT_NAMESPACE", metavar="NAME", help="Vault namespace.")
+    ] = "",
+    mount: Annotated[str, typer.Option(metavar="PATH", help="The PKI mount.")] = "pki",
     mode: Annotated[Mode, typer.Option(help="Who signs the leaves.")] = Mode.VAULT,
     approle: Annotated[
         Path | None,
-        typer.Option(help="Make an AppRole too, and write role-id and secret-id there (0600)."),
+        typer.Option(
+            metavar="DIR", help="Make an AppRole too, and write role-id and secret-id there (0600)."
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
@@ -79,10 +82,17 @@ def setup(
     layout = Layout(
         names.trust_domain(trust_domain), mount.strip("/"), mode, approle_directory=approle
     )
-    report, warnings = asyncio.run(_run(settings, auth, layout, dry_run=dry_run))
-    for warning in warnings:
-        note(f"warning: {warning}")
-    _print(report, output)
+    work = _run(settings, auth, layout, dry_run=dry_run)
+    report, warnings = progress.run("Asking Vault", work)
+    warn(warnings)
+    steps = [(step.what, step.where, step.state.value) for step in report.steps]
+    show(
+        output,
+        _document(report),
+        Table(("what", "where", "state"), steps),
+        f"\nRoot: {report.fingerprint or 'not made yet'}",
+        f"Policy {report.policy_name}:\n\n{report.policy.rstrip()}",
+    )
 
 
 async def _run(
@@ -97,18 +107,6 @@ async def _run(
         return await prepare(client, layout, dry_run=dry_run), warnings
     finally:
         await client.close()
-
-
-def _print(report: SetupReport, output: Output) -> None:
-    if output is not Output.TABLE:
-        write(_document(report), output)
-        return
-    table(
-        ("what", "where", "state"),
-        ((step.what, step.where, step.state.value) for step in report.steps),
-    )
-    typer.echo(f"\nRoot: {report.fingerprint or 'not made yet'}")
-    typer.echo(f"Policy {report.policy_name}:\n\n{report.policy}", nl=False)
 
 
 def _document(report: SetupReport) -> dict[str, Any]:

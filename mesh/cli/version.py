@@ -8,10 +8,9 @@ from importlib import metadata
 
 import typer
 
-from mesh.cli.output import Output, OutputOption
-from mesh.cli.printing import Table, show
+from mesh.cli.output import Output, OutputOption, Table, show
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer()
 
 UNKNOWN = "not installed"
 
@@ -20,7 +19,7 @@ UNKNOWN = "not installed"
 def version(*, output: OutputOption = Output.TABLE) -> None:
     """Print the versions of the mesh's parts."""
     found = versions()
-    show(output, found, Table(("PART", "VERSION"), list(found.items())))
+    show(output, found, Table(("part", "version"), list(found.items())))
 
 
 def versions() -> dict[str, str]:

@@ -7,14 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from mesh.cli import output
-from mesh.cli.output import Output, OutputOption
+from mesh.cli.output import Output, OutputOption, Table, show
 from mesh.config import zone as config
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(
+    epilog="\b\nExamples:\n"
+    "  mesh zone --config /etc/mesh/zone.toml\n"
+    "  mesh zone --config zone.yaml --check-config\n"
+    "  mesh zone --embedded"
+)
 def zone(
     *,
     config_file: Annotated[
@@ -27,7 +31,7 @@ def zone(
     check_config: Annotated[
         bool, typer.Option("--check-config", help="Print the settings in effect, and stop.")
     ] = False,
-    output_: OutputOption = Output.YAML,
+    output: OutputOption = Output.YAML,
 ) -> None:
     """Run the control plane of a zone.
 
@@ -36,16 +40,12 @@ def zone(
     overrides: dict[str, Any] = {"embedded": {}} if embedded else {}
     settings = config.load(config_file, overrides)
     if check_config:
-        _print(settings, output_)
+        document = settings.model_dump(mode="json")
+        show(output, document, Table(("setting", "value"), _rows(document)))
         return
     from mesh.controlplane.zone import run  # noqa: PLC0415 - checking settings needs none of it
 
     run(settings)
-
-
-def _print(settings: config.ZoneSettings, form: Output) -> None:
-    document = settings.model_dump(mode="json")
-    output.show(document, form, ("setting", "value"), lambda: _rows(document))
 
 
 def _rows(document: dict[str, Any], path: str = "") -> list[tuple[str, object]]:

@@ -6,17 +6,17 @@ and writes.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Final, TypeVar
 
 import typer
 
+from mesh.cli import progress
+from mesh.cli.arguments import read_token, refused
 from mesh.clients.zone import ZoneAddress, ZoneClient
 from mesh.config.types import HostPort
 from mesh.config.zone import ADMIN_TOKEN_FILE, BUNDLE_FILE, default_data_dir
-from mesh.model.violations import InvalidInputError, Violation
 
 T = TypeVar("T")
 
@@ -45,6 +45,31 @@ BundleOption = Annotated[
 ]
 
 
+def zone_address(zone: str, bundle: Path | None) -> ZoneAddress:
+    """Return the address of a zone's API.
+
+    Raises:
+        InvalidInputError: it is not an address.
+
+    """
+    try:
+        place = HostPort.parse(zone)
+    except ValueError as error:
+        raise refused("the option --zone", str(error)) from error
+    return ZoneAddress(place.host, place.port, bundle or default_data_dir() / BUNDLE_FILE)
+
+
+def admin_client(address: ZoneAddress, admin_token_file: Path | None) -> ZoneClient:
+    """Return a client that may administer the zone.
+
+    Raises:
+        InvalidInputError: the token's file is wrong.
+
+    """
+    file = admin_token_file or default_data_dir() / ADMIN_TOKEN_FILE
+    return ZoneClient(address, read_token(file, "admin token", "--admin-token-file"))
+
+
 def ask(
     zone: str,
     admin_token_file: Path | None,
@@ -58,30 +83,10 @@ def ask(
         ZoneError: the zone could not be asked, or refused.
 
     """
-    try:
-        place = HostPort.parse(zone)
-    except ValueError as error:
-        raise InvalidInputError("the option --zone", (Violation("", str(error)),)) from error
-    data_dir = default_data_dir()
-    token = _read_token(admin_token_file or data_dir / ADMIN_TOKEN_FILE)
-    address = ZoneAddress(place.host, place.port, bundle or data_dir / BUNDLE_FILE)
+    opened = admin_client(zone_address(zone, bundle), admin_token_file)
 
     async def run() -> T:
-        async with ZoneClient(address, token) as client:
+        async with opened as client:
             return await question(client)
 
-    return asyncio.run(run())
-
-
-def _read_token(file: Path) -> str:
-    subject = f"the admin token file {file}"
-    try:
-        token = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        advice = "name the file that 'mesh zone' made with --admin-token-file"
-        found = Violation("", f"cannot be read: {reason}; {advice}")
-        raise InvalidInputError(subject, (found,)) from error
-    if not token or not token.isascii() or not token.isprintable():
-        raise InvalidInputError(subject, (Violation("", "does not hold a token"),))
-    return token
+    return progress.run("Asking the zone", run())

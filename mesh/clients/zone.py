@@ -1,4 +1,4 @@
-"""The administrator's client of a zone's API.
+"""A client of a zone's API, for administrators and for anybody who trusts the mesh.
 
 The zone's certificate is believed if the mesh's trust bundle stands behind it *and* it names a
 zone: a workload's certificate comes from the same roots.  Its name is learned by a first
@@ -15,7 +15,8 @@ import ssl
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -79,24 +80,31 @@ class ZoneAddress:
 
 
 class ZoneClient:
-    """Asks a zone.  A context manager; every method raises :class:`ZoneError`."""
+    """Asks a zone.  A context manager; every method raises :class:`ZoneError`.
 
-    def __init__(self, address: ZoneAddress, admin_token: str) -> None:
+    Within the block, ``identity`` and ``certificate_expires_at`` are the zone's; ``date`` is its
+    clock at the last answer, in whole seconds.  Without a token only the bundle can be had.
+    """
+
+    identity: ZoneId
+    certificate_expires_at: datetime
+
+    def __init__(self, address: ZoneAddress, admin_token: str = "") -> None:
         """Dial nothing yet."""
+        self.date: datetime | None = None
         self._address = address
         self._token = admin_token
         self._session: aiohttp.ClientSession | None = None
-        self._server_name = ""
 
     async def __aenter__(self) -> Self:
         """Learn which zone it is, and trust it or not."""
         context = self._context()
-        self._server_name = (await self._learn(context)).server_name
+        await self._learn(context)
         context.check_hostname = True
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=context),
             timeout=aiohttp.ClientTimeout(total=_TIMEOUT),
-            headers={"Authorization": f"Bearer {self._token}"},
+            headers={"Authorization": f"Bearer {self._token}"} if self._token else {},
         )
         return self
 
@@ -109,6 +117,10 @@ class ZoneClient:
         """Close the connections."""
         if self._session is not None:
             await self._session.close()
+
+    async def bundle(self) -> Mapping[str, Any]:
+        """Return the trust bundle: ``bundle``, ``fingerprint``, ``zone``, ``trust_domain``."""
+        return await self._ask("GET", "/v1/bundle")
 
     async def create_token(
         self, *, service: str = "", prefix: str = "", ttl: timedelta, reusable: bool = False
@@ -174,12 +186,14 @@ class ZoneClient:
                 url,
                 json=body,
                 params=list(query),
-                server_hostname=self._server_name,
+                server_hostname=self.identity.server_name,
                 allow_redirects=False,
             ) as response:
                 content = await response.read()
+                date = response.headers.get("Date")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(error) from error
+        self.date = parsedate_to_datetime(date) if date else None
         return _answer(response.status, content, str(self._address))
 
     def _context(self) -> ssl.SSLContext:
@@ -197,7 +211,7 @@ class ZoneClient:
             ) from error
         return context
 
-    async def _learn(self, context: ssl.SSLContext) -> ZoneId:
+    async def _learn(self, context: ssl.SSLContext) -> None:
         try:
             async with asyncio.timeout(_HANDSHAKE_TIMEOUT):
                 _, writer = await asyncio.open_connection(
@@ -207,12 +221,16 @@ class ZoneClient:
             raise UntrustedZoneError(
                 f"the certificate at {self._address} is not from a root in "
                 f"{self._address.bundle_file}: {error.verify_message}",
-                remedy="fetch the mesh's current trust bundle, and check the address",
+                remedy="fetch the mesh's current trust bundle, and check the address "
+                "and the clocks",
             ) from error
         except (OSError, TimeoutError) as error:
             raise self._unreachable(error) from error
         try:
-            return _zone_of(writer.get_extra_info("peercert"), str(self._address))
+            certificate = writer.get_extra_info("peercert") or {}
+            self.identity = _zone_of(certificate, str(self._address))
+            expires = ssl.cert_time_to_seconds(certificate["notAfter"])
+            self.certificate_expires_at = datetime.fromtimestamp(expires, UTC)
         finally:
             writer.close()
             with suppress(OSError):
@@ -226,8 +244,8 @@ class ZoneClient:
         )
 
 
-def _zone_of(certificate: Mapping[str, Any] | None, address: str) -> ZoneId:
-    names = (certificate or {}).get("subjectAltName", ())
+def _zone_of(certificate: Mapping[str, Any], address: str) -> ZoneId:
+    names = certificate.get("subjectAltName", ())
     uris = [value for kind, value in names if kind == "URI"]
     domain, path, zone = (uris[0] if len(uris) == 1 else "").partition(_ZONE_PATH)
     identity = ZoneId(domain.removeprefix("spiffe://"), zone)

@@ -54,7 +54,8 @@ def load(
         InvalidInputError: with every violation of the merged settings.
 
     """
-    subject = f"settings ({file} and {prefix}* variables)" if file else f"settings ({prefix}*)"
+    sources = f"{file} and {prefix}* variables" if file else f"{prefix}* variables"
+    subject = f"the configuration ({sources})"
     merged: dict[str, Any] = {}
     _merge(merged, read_file(file) if file else {})
     _merge(merged, _environment(model, prefix, subject))

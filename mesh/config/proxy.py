@@ -7,7 +7,6 @@ takes to validate them.
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from collections.abc import Mapping
 from datetime import timedelta
@@ -17,7 +16,21 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from mesh.config.loading import load
-from mesh.config.types import Count, Duration, FilePath, HostPort, Section, ServiceName
+from mesh.config.types import (
+    MAX_PORT,
+    Count,
+    Duration,
+    FilePath,
+    HostPort,
+    Ip,
+    Listed,
+    Section,
+    ServiceName,
+    Url,
+    checked_ip,
+    inconsistent,
+    is_unspecified,
+)
 from mesh.model import names
 from mesh.model.proxies import Upstream
 
@@ -26,19 +39,10 @@ PREFIX: Final = "MESH_PROXY_"
 
 DEFAULT_INBOUND_PORT: Final = 15_006
 DEFAULT_LISTEN: Final = "127.0.0.1:15020"
-_MAX_PORT: Final = 65_535
-_UPSTREAM_PARTS: Final = 2
-
-
-def _ip(value: str) -> str:
-    try:
-        return str(ipaddress.ip_address(value))
-    except ValueError as error:
-        raise ValueError(f"{value!r} is not an IP address") from error
 
 
 def _real_ip(value: str) -> str:
-    if ipaddress.ip_address(_ip(value)).is_unspecified:
+    if is_unspecified(checked_ip(value)):
         raise ValueError(f"{value} is every address: name one that callers can reach")
     return value
 
@@ -49,37 +53,22 @@ def _instance(value: str) -> str:
     return value
 
 
-def _url(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
-        raise ValueError(f"{value!r} is not a URL: write http://host:port/path")
-    return value
-
-
-def _listed(value: object) -> object:
-    """Take ``a, b`` for a list, as a variable has it."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return tuple(value) if isinstance(value, list) else value
-
-
 def _upstream(value: object) -> object:
     """Read ``service:port`` or ``service:address:port``."""
     if not isinstance(value, str):
         return value
     name, _, place = value.partition(":")
     address, _, port = place.rpartition(":")
-    if not port.isdigit() or not 0 < int(port) <= _MAX_PORT:
+    if not port.isdigit() or not 0 < int(port) <= MAX_PORT:
         raise ValueError(
             f"{value!r} is not an upstream: write service:port or service:address:port"
         )
     address = address.removeprefix("[").removesuffix("]") or "127.0.0.1"
-    return Upstream(names.service_name(name), int(port), _ip(address))
+    return Upstream(names.service_name(name), int(port), checked_ip(address))
 
 
-Ip = Annotated[str, AfterValidator(_ip)]
-Port = Annotated[Count, Field(ge=1, le=_MAX_PORT)]
-Url = Annotated[str, AfterValidator(_url)]
-Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Port = Annotated[Count, Field(ge=1, le=MAX_PORT)]
+Texts = Annotated[tuple[str, ...], Listed]
 
 
 class ConsulSection(Section):
@@ -103,7 +92,7 @@ class ProxySettings(Section):
 
     service: ServiceName
     id: Annotated[str, AfterValidator(_instance)] | None = None
-    zone_api: Annotated[tuple[HostPort, ...], BeforeValidator(_listed), Field(min_length=1)]
+    zone_api: Annotated[tuple[HostPort, ...], Listed, Field(min_length=1)]
     join_token_file: FilePath | None = None
     consul_token_file: FilePath | None = None
     bundle_file: FilePath | None = None
@@ -112,9 +101,7 @@ class ProxySettings(Section):
     inbound_port: Port = DEFAULT_INBOUND_PORT
     advertise_address: Annotated[str, AfterValidator(_real_ip)] | None = None
     app: HostPort | None = None
-    upstreams: Annotated[
-        tuple[Annotated[Upstream, BeforeValidator(_upstream)], ...], BeforeValidator(_listed)
-    ] = ()
+    upstreams: Annotated[tuple[Annotated[Upstream, BeforeValidator(_upstream)], ...], Listed] = ()
     registration: Literal["consul", "zone", "none"] = "consul"
     tags: Texts = ()
     meta: dict[str, str] = Field(default_factory=dict)
@@ -128,34 +115,23 @@ class ProxySettings(Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        wrong = [message for message, is_wrong in self._rules() if is_wrong]
-        if wrong:
-            raise ValueError("; ".join(wrong))
+    def _whole(self) -> Self:
+        found = []
+        if (self.join_token_file is None) == (self.consul_token_file is None):
+            found.append(("", "give exactly one of join_token_file and consul_token_file"))
+        elif self.join_token_file is None and self.bundle_file is None:
+            message = "is required with consul_token_file (`mesh ca bundle` in the zone prints it)"
+            found.append(("bundle_file", message))
+        if self.app is not None and not _is_dialled(self.app):
+            found.append(("app", "must have an IP address and a port, as in 127.0.0.1:8080"))
+        if not self.app and not self.upstreams:
+            found.append(("", "give app or upstreams: a proxy with neither has nothing to do"))
+        places = {(upstream.address, upstream.port) for upstream in self.upstreams}
+        if len(places) < len(self.upstreams):
+            found.append(("upstreams", "two of them have the same address and port"))
+        if found:
+            raise inconsistent(found)
         return self
-
-    def _rules(self) -> tuple[tuple[str, bool], ...]:
-        join, consul = self.join_token_file is not None, self.consul_token_file is not None
-        places = [(upstream.address, upstream.port) for upstream in self.upstreams]
-        return (
-            ("give exactly one of join_token_file and consul_token_file", join == consul),
-            (
-                "consul_token_file needs bundle_file (`mesh ca bundle` in the zone prints it)",
-                consul and not join and self.bundle_file is None,
-            ),
-            (
-                "app must have an IP address and a port, as in 127.0.0.1:8080",
-                self.app is not None and (self.app.port == 0 or not _is_ip(self.app.host)),
-            ),
-            (
-                "app or upstreams: a proxy with neither has nothing to do",
-                not self.app and not places,
-            ),
-            (
-                "upstreams: two of them have the same address and port",
-                len(set(places)) < len(places),
-            ),
-        )
 
     def for_agent(self) -> dict[str, Any]:
         """Return the JSON object that :class:`mesh.agent.settings.AgentSettings` reads."""
@@ -208,8 +184,7 @@ class ProxySettings(Section):
     def _advertised(self) -> str | None:
         if self.advertise_address is not None:
             return self.advertise_address
-        everywhere = ipaddress.ip_address(self.inbound_address).is_unspecified
-        return None if everywhere else self.inbound_address
+        return None if is_unspecified(self.inbound_address) else self.inbound_address
 
 
 def load_proxy(file: Path | None, overrides: Mapping[str, Any]) -> ProxySettings:
@@ -222,12 +197,12 @@ def load_proxy(file: Path | None, overrides: Mapping[str, Any]) -> ProxySettings
     return load(ProxySettings, prefix=PREFIX, file=file, overrides=overrides)
 
 
-def _is_ip(host: str) -> bool:
+def _is_dialled(place: HostPort) -> bool:
     try:
-        ipaddress.ip_address(host)
+        checked_ip(place.host)
     except ValueError:
         return False
-    return True
+    return place.port > 0
 
 
 def _absolute(path: Path | None) -> str | None:

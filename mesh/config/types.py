@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -27,7 +29,9 @@ from pydantic_settings import NoDecode
 
 from mesh.model import names
 
-_MAX_PORT: Final = 65_535
+MAX_PORT: Final = 65_535
+"""The last port there is."""
+
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
 _SECONDS: Final = re.compile(r"\d+(?:\.\d+)?")
@@ -84,7 +88,7 @@ class HostPort:
             and bracketed == (":" in host)
             and port.isascii()
             and port.isdigit()
-            and int(port) <= _MAX_PORT
+            and int(port) <= MAX_PORT
         )
         if not well_formed:
             raise ValueError(f"{text!r} is not an address: write host:port, as in 0.0.0.0:5678")
@@ -188,7 +192,38 @@ def _existing(value: Path) -> Path:
     return value
 
 
+def is_unspecified(host: str) -> bool:
+    """Tell whether ``host`` means every address of this host, which nobody can dial."""
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def checked_ip(value: str) -> str:
+    """Return an IP address as it is usually written.
+
+    Raises:
+        ValueError: ``value`` is none.
+
+    """
+    try:
+        return str(ip_address(value))
+    except ValueError as error:
+        raise ValueError(f"{value!r} is not an IP address") from error
+
+
+def _url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"{value!r} is not a URL: write http://host:port or https://host:port")
+    if parts.username or parts.password:
+        raise ValueError("holds a password: put the token in a file and name it in token_file")
+    return value
+
+
 def _listed(value: object) -> object:
+    """Take ``a, b`` for a list, as a variable has it."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return tuple(value) if isinstance(value, list) else value
@@ -214,8 +249,17 @@ FilePath = Annotated[Path, BeforeValidator(_path), PlainSerializer(str, return_t
 ExistingFile = Annotated[FilePath, AfterValidator(_existing)]
 """A path of a file that must be there, such as a token or a CA somebody provides."""
 
-HostPorts = Annotated[tuple[HostPort, ...], NoDecode, BeforeValidator(_listed)]
+Listed: Final = BeforeValidator(_listed)
+"""Lets a list be given as text, separated by commas, in the environment."""
+
+HostPorts = Annotated[tuple[HostPort, ...], NoDecode, Listed]
 """Addresses: a list, or separated by commas in the environment."""
+
+Ip = Annotated[str, AfterValidator(checked_ip)]
+"""An IPv4 or IPv6 address."""
+
+Url = Annotated[str, AfterValidator(_url)]
+"""An address for HTTP, without a password in it."""
 
 ZoneName = Annotated[str, AfterValidator(names.zone_name)]
 """A zone: a Consul datacenter's name."""

@@ -9,10 +9,8 @@ import os
 import socket
 from collections.abc import Mapping
 from datetime import timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -27,8 +25,10 @@ from mesh.config.types import (
     Number,
     Section,
     TrustDomain,
+    Url,
     ZoneName,
     inconsistent,
+    is_unspecified,
 )
 
 PREFIX: Final = "MESH_ZONE__"
@@ -39,15 +39,6 @@ BUNDLE_FILE: Final = "bundle.pem"
 """Name of the file in the data directory into which the zone writes the trust bundle."""
 
 
-def _url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"{value!r} is not a URL: write http://host:port or https://host:port")
-    if parts.username or parts.password:
-        raise ValueError("holds a password: put the token in a file and name it in token_file")
-    return value.rstrip("/")
-
-
 def _switch(value: object) -> object:
     """Let ``embedded: true`` mean the embedded registry with its defaults, ``false`` none."""
     switched = value.lower() if isinstance(value, str) else value
@@ -56,7 +47,8 @@ def _switch(value: object) -> object:
     return None if switched is False or switched == "false" else value
 
 
-Url = Annotated[str, AfterValidator(_url)]
+BaseUrl = Annotated[Url, AfterValidator(lambda url: url.rstrip("/"))]
+"""A URL to which paths are added."""
 
 
 class EmbeddedSettings(Section):
@@ -68,7 +60,7 @@ class EmbeddedSettings(Section):
 class ConsulSettings(Section):
     """How Consul is reached."""
 
-    url: Url = "http://127.0.0.1:8500"
+    url: BaseUrl = "http://127.0.0.1:8500"
     token_file: ExistingFile | None = None
     ca_file: ExistingFile | None = None
     cert_file: ExistingFile | None = None
@@ -106,7 +98,7 @@ class VaultAuthSettings(Section):
 class VaultSettings(Section):
     """The Vault that signs."""
 
-    address: Url
+    address: BaseUrl
     auth: VaultAuthSettings
     mount: Annotated[str, Field(min_length=1)] = "pki"
     role: Annotated[str, Field(min_length=1)] = "mesh-workload"
@@ -271,8 +263,6 @@ def load(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -
 
 
 def _dialled(listened: HostPort) -> HostPort:
-    try:
-        everywhere = ip_address(listened.host).is_unspecified
-    except ValueError:
-        everywhere = False
-    return HostPort(socket.gethostname(), listened.port) if everywhere else listened
+    if is_unspecified(listened.host):
+        return HostPort(socket.gethostname(), listened.port)
+    return listened

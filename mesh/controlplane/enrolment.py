@@ -9,18 +9,20 @@ a record.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Final, Literal
 
 from mesh.aio.clock import Clock, SystemClock
 from mesh.ca.csr import CheckedCsr, check_csr
 from mesh.ca.issuer import Issuer
-from mesh.clients.consul import ConsulClient
+from mesh.clients.consul import ConsulClient, ConsulError
 from mesh.controlplane import audit
 from mesh.controlplane.audit import IssuedCertificate, RefusedRequest
-from mesh.controlplane.bindings import REATTEST_FOR, Bindings
+from mesh.controlplane.bindings import REATTEST_FOR, Bindings, UnreadableRecordError
 from mesh.controlplane.metrics import Metrics
 from mesh.controlplane.proofs import consul_token, join_token
 from mesh.controlplane.proofs.join_token import JoinTokens
@@ -29,8 +31,13 @@ from mesh.controlplane.refusals import Reason, RefusedError, TooManyRequestsErro
 from mesh.model.identity import WorkloadId, ZoneId
 from mesh.model.violations import InvalidInputError
 
+logger = logging.getLogger(__name__)
+
 RENEWAL = "renewal"
 """The proof of a renewal, as audit and metrics name it: the certificate in use."""
+
+_NOTE_WITHIN: Final = 2.0
+"""Seconds that Consul gets to note a renewal: less than agents wait for its answer."""
 
 ProofKind = Literal["join-token", "consul-token"]
 """How a newcomer may prove who he is."""
@@ -138,7 +145,7 @@ class Enrolment:
         Raises:
             InvalidInputError: the request cannot be signed, or is for another identity.
             RefusedError: the certificate was revoked, or he asks too often.
-            ConsulError, IssuerError: something the zone needs did not answer.
+            IssuerError: nothing can be signed.  Consul is not needed for this.
 
         """
         try:
@@ -151,8 +158,17 @@ class Enrolment:
             raise
         granted = await self._sign(csr, RENEWAL, holder.serial, holder.source)
         if holder.token_id:
-            await self._join_tokens.renewed(holder.token_id, holder.identity.service)
+            await self._note_renewal(holder)
         return granted
+
+    async def _note_renewal(self, holder: Holder) -> None:
+        try:
+            async with asyncio.timeout(_NOTE_WITHIN):
+                await self._join_tokens.renewed(holder.token_id, holder.identity.service)
+        except (ConsulError, UnreadableRecordError, TimeoutError) as error:
+            # The certificate is signed: a note that can be made next time must not cost it.
+            reason = str(error) or "Consul did not answer in time"
+            logger.warning("renewal not noted", extra={"token": holder.token_id, "reason": reason})
 
     def _admit(self, source: str) -> None:
         wait = self._limiter.admit(source, self._clock.monotonic())

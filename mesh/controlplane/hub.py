@@ -24,7 +24,7 @@ from mesh.model.identity import WorkloadId
 from mesh.model.proxies import ProxyNeed
 from mesh.render.renderer import Renderer
 from mesh.world.changes import Change
-from mesh.world.facets import Facet
+from mesh.world.facets import Aspect, Facet
 from mesh.world.reduce import reduce
 from mesh.world.snapshot import World
 
@@ -132,7 +132,9 @@ class Hub:
         self._scheduled = None
         began = loop.time()
         touched, self._touched = frozenset(self._touched), set()
-        changed = self._releasable(self._renderer.advance(self._latest, touched))
+        changed = self._renderer.advance(self._latest, touched)
+        if self._held or any(facet.aspect is Aspect.KNOWN for facet in touched):
+            self._hold_incomplete(changed)
         if changed:
             self._publish(changed)
         took = loop.time() - began
@@ -142,13 +144,11 @@ class Hub:
                 sessions=len(changed), seconds=took, waited=began - self._first_change
             )
 
-    def _releasable(self, changed: dict[int, Snapshot]) -> dict[int, Snapshot]:
-        """Leave out those of whose needs something is unknown still."""
-        if not self._held:
-            return changed
-        for session in self._held & changed.keys():
+    def _hold_incomplete(self, changed: dict[int, Snapshot]) -> None:
+        """Leave out those of whose needs something is unknown, still or again."""
+        for session in tuple(changed):
             if self._renderer.is_complete(session):
                 self._held.discard(session)
             else:
+                self._held.add(session)
                 del changed[session]
-        return changed

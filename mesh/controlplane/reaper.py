@@ -5,6 +5,9 @@ lease check turns critical at once, which takes the instance out of load balanci
 gone for the grace period the node is removed.  The time of the loss stands in the check itself,
 so that a new leader goes on where the old one stopped.
 
+Leases also run out because the *zone* was away, or could not reach Consul to renew them.  So
+whoever begins to look, or looks again after a gap, first gives heartbeats the time to arrive.
+
 :func:`plan` and :func:`spent` are pure.  A heartbeat may come back between plan and act; whoever
 acts therefore looks at the lease once more afterwards and, if it is there again, drops it, so
 that the next heartbeat writes the whole registration anew.
@@ -26,6 +29,7 @@ from mesh.controlplane.consul import nodes_with_meta
 from mesh.controlplane.registrations import (
     LEASE_CHECK,
     LEASE_META,
+    LEASE_TTL,
     PREFIX,
     REGISTRAR_META,
     lease_check,
@@ -35,6 +39,10 @@ logger = logging.getLogger(__name__)
 
 GRACE: Final = timedelta(minutes=10)
 """How long an instance without a lease stays in the catalog, critical."""
+SETTLE: Final = timedelta(seconds=LEASE_TTL)
+"""How long leases are looked at without a gap before one that is missing counts as lost."""
+_GAP: Final = timedelta(seconds=LEASE_TTL / 2)
+"""Between two looks: more, and nobody knows whether heartbeats could be heard meanwhile."""
 _LOST_AT: Final = re.compile(r"lease lost at (\S+)")
 
 
@@ -120,12 +128,16 @@ class Reaper:
         zone: str,
         *,
         grace: timedelta = GRACE,
+        settle: timedelta = SETTLE,
         reattest_for: timedelta = bindings.REATTEST_FOR,
     ) -> None:
         """Look after the registrations of ``zone``."""
         self._consul = consul
         self._zone = zone
         self._grace = grace
+        self._settle = settle
+        self._began: datetime | None = None
+        self._looked: datetime | None = None
         self._reattest_for = reattest_for
 
     async def reap(self, now: datetime) -> list[Step]:
@@ -139,6 +151,8 @@ class Reaper:
         # Leases after nodes: an instance that registers meanwhile has both or no node.
         answer = await self._consul.kv_list(PREFIX)
         leases = {entry.key.removeprefix(PREFIX) for entry in answer.value if entry.session}
+        if not self._settled(now):
+            return []
         steps = plan(nodes, leases, now, self._grace)
         for step in steps:
             await self._apply(step, now)
@@ -156,6 +170,15 @@ class Reaper:
         for each in gone:
             await self._consul.kv_delete(each.key, cas=each.index)
         return len(gone)
+
+    def _settled(self, now: datetime) -> bool:
+        """Note a look, and tell whether there have been enough without a gap."""
+        # A clock that was set back is a gap too.
+        unbroken = self._looked is not None and timedelta() <= now - self._looked <= _GAP
+        if self._began is None or not unbroken:
+            self._began = now
+        self._looked = now
+        return now - self._began >= self._settle
 
     async def _nodes(self) -> list[LeasedNode]:
         lost = losses((await self._consul.health_state("critical")).value)

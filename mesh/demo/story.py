@@ -20,8 +20,9 @@ from cryptography import x509
 
 from mesh.clients.consul import ConsulClient, Dialect
 from mesh.demo.applications import Api, Database, Web, ask_database
-from mesh.demo.estate import HOST, Estate, free_ports
+from mesh.demo.estate import Estate
 from mesh.demo.load import Load
+from mesh.demo.loopback import HOST, free_ports
 from mesh.model.intentions import Action, Intention, PathMatch, PathMatchKind, Permission
 
 _SECONDS: Final = 10.0

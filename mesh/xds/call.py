@@ -1,7 +1,8 @@
 """One proxy's stream: who it is, checked at its first request, and then a session.
 
 The certificate says who the proxy is; the metadata of its Envoy node says what it needs.  The
-two must name the same service and zone, or the stream ends with a message that names both.
+two must name the same service and zone, or the stream ends with a message that names both.  The
+node's id begins with the service, too.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from mesh.xds.transport import Connection
 
 MAX_EARLY: Final = 64
 """Requests that a proxy may send before it is told anything."""
+_LONGEST_ID: Final = 256
+"""Characters of a node's id: it goes into logs and listings."""
 METHOD: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 
 logger = logging.getLogger(__name__)
@@ -162,7 +165,12 @@ class ProxyCall:
         if snapshot is None or self._need is None or self._over:
             return
         if self._session is None:
-            pushes = self._open(snapshot)
+            try:
+                pushes = self._open(snapshot)
+            except StatusError as error:
+                # What it asked for early was no good; no request is under way to be answered so.
+                self.connection.goodbye(error.status, error.message)
+                return
         else:
             pushes = self._session.offer(snapshot, self._owner.now())
         if pushes:
@@ -239,14 +247,22 @@ class ProxyCall:
         return [push for request in early for push in self._hear(session, request)]
 
     def _identify(self, node: base_pb2.Node) -> None:
-        self._node = node.id
+        self._node = node.id[:_LONGEST_ID]
         need = self._read_need(node)
         identity = self.peer.identity
         if (need.service, need.zone) != (identity.service, identity.zone):
             raise self._refused(
                 Status.PERMISSION_DENIED,
-                f"node {node.id!r} claims to be service {need.service!r} in zone {need.zone!r}, "
+                f"node {self._node!r} claims to be service {need.service!r} in zone {need.zone!r}, "
                 f"but its certificate is for {identity.uri}: enrol the proxy for its own service",
+            )
+        service, _, instance = node.id.partition("/")
+        if service != identity.service or not instance or node.id != self._node:
+            # Operators find a proxy by this: it must not pass for another's.
+            raise self._refused(
+                Status.PERMISSION_DENIED,
+                f"node id {self._node!r} must be '{identity.service}/<instance>', "
+                f"of at most {_LONGEST_ID} characters",
             )
         try:
             snapshot = self._owner.admit(self, identity, need)

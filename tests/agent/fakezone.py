@@ -25,6 +25,7 @@ from tests.agent.pki import Authority, in_hours
 
 DOMAIN = "mesh.example"
 ZONE = "dc1"
+TOKEN_ID = "token-of-web"
 TOKEN = "consul-token-that-must-stay-secret"
 
 
@@ -42,6 +43,7 @@ class FakeZone:
     asked: list[str] = field(default_factory=list)
     proofs: list[dict[str, str]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    token_ids: list[str] = field(default_factory=list)
     registrations: dict[str, dict[str, Any]] = field(default_factory=dict)
     lease_seconds: float = 30.0
     port: int = 0
@@ -61,6 +63,7 @@ class FakeZone:
             "iss": ZoneId(DOMAIN, ZONE).uri,
             "aud": DOMAIN,
             "svc": "web",
+            "jti": TOKEN_ID,
             "ca": pin or fingerprint(self.authority.root),
         }
         parts = ({"alg": "ES256"}, claims)
@@ -113,7 +116,10 @@ class FakeZone:
         if self.renew_refusal is not None:
             return _refuse(self.renew_refusal)
         service = _caller(request)
-        return self._sign((await request.json())["csr"], service)
+        body = await request.json()
+        self.token_ids.append(body.pop("token_id", ""))
+        assert set(body) == {"csr"}
+        return self._sign(body["csr"], service)
 
     async def _register(self, request: web.Request) -> web.Response:
         service = _caller(request)

@@ -25,7 +25,7 @@ from mesh.agent.zone import ZoneClient
 from mesh.aio.clock import ManualClock, SystemClock
 from mesh.aio.tasks import Tasks
 from mesh.envoy import files
-from tests.agent.fakezone import DOMAIN, TOKEN, FakeZone
+from tests.agent.fakezone import DOMAIN, TOKEN, TOKEN_ID, FakeZone
 from tests.agent.pki import Authority
 from tests.agent.waiting import until
 
@@ -102,11 +102,32 @@ async def test_renewal_at_half_life_with_a_fresh_key(
         await clock.advance(120)
         await until(lambda: enrolment.svid != first)
     assert zone.asked == ["bundle", "enrol", "renew"]
+    assert zone.token_ids == [TOKEN_ID]
     assert len(set(zone.keys)) == 2
     assert enrolment.svid is not None
     assert enrolment.svid.not_after > first.not_after
     _, key = read_identity_secret(state.read(files.IDENTITY_SDS) or b"")
     assert state.read("svid.key") == key.encode()
+
+
+async def test_an_asked_for_renewal_waits_for_nothing(
+    enrolment: Enrolment, zone: FakeZone, clock: ManualClock
+) -> None:
+    enrolment.renew_now()  # there is nothing to renew, and nothing is remembered
+    first = await enrolment.ensure()
+    async with Tasks("test") as tasks:
+        tasks.spawn("keep", enrolment.keep_valid(), forever=True)
+        await clock.sleeping()
+        assert zone.asked == ["bundle", "enrol"]
+        zone.renew_refusal = (503, "signing is not possible", "wait")
+        enrolment.renew_now()
+        await until(lambda: zone.asked == ["bundle", "enrol", "renew"])
+        await clock.sleeping()
+        zone.renew_refusal = None
+        enrolment.renew_now()  # nor for the pause after a failure
+        await until(lambda: enrolment.svid != first)
+        await clock.sleeping()
+    assert zone.asked == ["bundle", "enrol", "renew", "renew"]
 
 
 async def test_a_renewal_that_fails_is_tried_again(
@@ -129,13 +150,17 @@ async def test_a_renewal_that_fails_is_tried_again(
     assert "enrol" not in zone.asked[2:]
 
 
+@pytest.mark.parametrize("gone", [True, False], ids=["gone", "empty"])
 async def test_an_expired_certificate_is_attested_with_the_stored_proof_and_the_same_key(
-    settings: AgentSettings, state: StateDir, zone: FakeZone, clock: ManualClock
+    settings: AgentSettings, state: StateDir, zone: FakeZone, clock: ManualClock, *, gone: bool
 ) -> None:
     await make(settings, state, clock).ensure()
     await clock.advance(30 * 24 * 3600)
     zone.now = clock.now()
-    settings.proof_file.unlink()
+    # A service manager hands over a credential that it lacks as an empty file.
+    settings.proof_file.write_text("\n")
+    if gone:
+        settings.proof_file.unlink()
     later = make(settings, state, clock)
     await later.ensure()
     await later.refresh()
@@ -212,6 +237,9 @@ async def test_a_wrong_clock_is_named(enrolment: Enrolment, zone: FakeZone) -> N
 
 
 async def test_a_missing_token_is_named(settings: AgentSettings, enrolment: Enrolment) -> None:
+    settings.proof_file.write_text("\n")
+    with pytest.raises(ProofError, match="is empty"):
+        await enrolment.ensure()
     settings.proof_file.unlink()
     with pytest.raises(ProofError, match=str(settings.proof_file)):
         await enrolment.ensure()
@@ -228,6 +256,10 @@ async def test_a_consul_token_needs_a_bundle_and_is_not_kept(
     bundle.write_text(zone.authority.root)
     await make(dataclasses.replace(consul, bundle_file=bundle), state, clock).ensure()
     assert zone.proofs == [{"kind": "consul-token", "token": TOKEN}]
+    renewing = make(dataclasses.replace(consul, bundle_file=bundle), state, clock)
+    await renewing.ensure()
+    await renewing.renew()
+    assert zone.token_ids == [""]
     assert not any(TOKEN.encode() in each.read_bytes() for each in state.path.iterdir())
 
 

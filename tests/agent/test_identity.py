@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mesh.agent import identity
 from mesh.agent.errors import ProofError
 from mesh.agent.identity import Svid
-from tests.agent.fakezone import DOMAIN, FakeZone
+from tests.agent.fakezone import DOMAIN, TOKEN_ID, FakeZone
 from tests.agent.pki import Authority
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -51,6 +51,7 @@ def test_a_join_token_names_its_zone_and_its_root() -> None:
     zone = FakeZone()
     pins = identity.pins_of_join_token(zone.join_token())
     root = identity.fingerprint(zone.authority.root)
+    assert identity.token_id(zone.join_token()) == TOKEN_ID
     assert (pins.zone, pins.trust_domain, pins.fingerprint) == ("dc1", DOMAIN, root)
 
 
@@ -74,3 +75,4 @@ def token(claims: object) -> str:
 def test_anything_else_is_no_join_token(text: str) -> None:
     with pytest.raises(ProofError, match="mesh token create"):
         identity.pins_of_join_token(text)
+    assert identity.token_id(text) == ""

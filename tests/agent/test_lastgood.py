@@ -12,6 +12,7 @@ from mesh.agent.lastgood import IncompleteDumpError
 from tests.agent import discovery
 
 ADS = {"ads": {}, "resource_api_version": "V3"}
+MATCHERS = {"match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"exact": "a"}}]}
 PREFIX = "type.googleapis.com/envoy.admin.v3."
 
 
@@ -54,12 +55,6 @@ def section(kind: str, part: str, *content: dict[str, Any]) -> dict[str, Any]:
     return {"@type": PREFIX + kind, part: list(content)}
 
 
-def without(kind: str) -> dict[str, Any]:
-    content = dump()
-    content["configs"] = [e for e in content["configs"] if not e["@type"].endswith(kind)]
-    return content
-
-
 def test_the_parts_are_put_into_one_another() -> None:
     found = lastgood.resources(dump())
     assert [each["name"] for each in found.listeners] == ["inbound", "outbound"]
@@ -70,6 +65,56 @@ def test_the_parts_are_put_into_one_another() -> None:
     assert authorization == discovery.allow_all()
     manager = found.listeners[1]["filter_chains"][0]["filters"][0]["typed_config"]
     assert manager["route_config"] == discovery.route("local_app")
+
+
+def peers(context: dict[str, Any]) -> dict[str, Any]:
+    """Return a dump whose inbound listener takes ``context`` from the zone, beside files."""
+    content = dump()
+    tcp = content["configs"][2]["dynamic_listeners"][1]["active_state"]["listener"]
+    common = {
+        "tls_certificate_sds_secret_configs": [
+            {"name": "identity", "sds_config": discovery.source("identity")}
+        ],
+        "validation_context_sds_secret_config": {"name": "inbound-peers", "sds_config": ADS},
+    }
+    tcp["filter_chains"][0]["transport_socket"] = {"typed_config": {"common_tls_context": common}}
+    certificate = {"tls_certificate": {"private_key": {"inline_string": "[redacted]"}}}
+    secrets = [
+        {"name": "identity", "secret": {"name": "identity", **certificate}},
+        {"name": "inbound-peers", "secret": {"validation_context": context}},
+    ]
+    content["configs"].append(section("SecretsConfigDump", "dynamic_active_secrets", *secrets))
+    return content
+
+
+def trusted(content: dict[str, Any]) -> dict[str, Any]:
+    """Return what the inbound listener demands of its peers."""
+    listener = lastgood.resources(content).listeners[0]
+    socket: dict[str, Any] = listener["filter_chains"][0]["transport_socket"]["typed_config"]
+    common = dict(socket["common_tls_context"])
+    (identity,) = common.pop("tls_certificate_sds_secret_configs")
+    assert identity["sds_config"] == discovery.source("identity")
+    return common
+
+
+def test_matchers_of_the_zone_stand_on_the_bundles_file() -> None:
+    # Envoy dumps a root that it read from a file as the bytes that it read.
+    watched = {"trusted_ca": {"inline_bytes": "AAAA"}, "watched_directory": {"path": "."}}
+    found = trusted(peers({**watched, **MATCHERS}))
+    assert found == {
+        "combined_validation_context": {
+            "default_validation_context": MATCHERS,
+            "validation_context_sds_secret_config": {
+                "name": "bundle",
+                "sds_config": discovery.source("bundle"),
+            },
+        }
+    }
+
+
+def test_a_context_with_roots_of_its_own_is_kept_whole() -> None:
+    context = {"trusted_ca": {"inline_bytes": "AAAA"}, **MATCHERS}
+    assert trusted(peers(context)) == {"validation_context": context}
 
 
 def test_the_dump_is_left_as_it_was() -> None:
@@ -85,11 +130,14 @@ def test_the_dump_is_left_as_it_was() -> None:
         ("EndpointsConfigDump", "endpoints app"),
         ("RoutesConfigDump", "route configuration outbound"),
         ("EcdsConfigDump", "filter authorization"),
+        ("SecretsConfigDump", "validation context inbound-peers"),
     ],
 )
 def test_a_hole_is_refused(kind: str, missing: str) -> None:
+    content = peers(MATCHERS)
+    content["configs"] = [e for e in content["configs"] if not e["@type"].endswith(kind)]
     with pytest.raises(IncompleteDumpError, match=missing):
-        lastgood.resources(without(kind))
+        lastgood.resources(content)
 
 
 def test_a_redacted_value_or_another_servers_configuration_is_refused() -> None:

@@ -23,13 +23,9 @@ from envoy.extensions.filters.network.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from google.protobuf import json_format
 
-from mesh.agent import http
-from mesh.agent.main import Agent
 from mesh.agent.settings import AgentSettings
 from mesh.agent.state import StateDir
 from mesh.agent.supervisor import LAST_GOOD
-from mesh.aio.clock import SystemClock
-from mesh.aio.tasks import Tasks
 from mesh.envoy.resource import (
     CLUSTER,
     ENDPOINTS,
@@ -47,6 +43,7 @@ from tests.agent import discovery
 from tests.agent.conftest import free_port
 from tests.agent.envoys import end_all
 from tests.agent.fakezone import DOMAIN, ZONE, FakeZone
+from tests.agent.running import agent, kill_envoys, says
 from tests.agent.waiting import until
 
 # What the Any fields below hold must be known to protobuf.
@@ -120,40 +117,10 @@ async def xds(zone: FakeZone, book: Book, port: int) -> AsyncIterator[XdsServer]
         await server.close(0.1)
 
 
-@contextlib.asynccontextmanager
-async def agent(settings: AgentSettings) -> AsyncIterator[Agent]:
-    """Run an agent; at the end it is gone and Envoy is not."""
-    state = StateDir(settings.state_dir)
-    try:
-        async with Tasks("test") as tasks:
-            running = Agent(settings, state, SystemClock())
-            tasks.spawn("agent", running.run())
-            yield running
-    finally:
-        state.close()
-
-
 @pytest.fixture
 def place(settings: AgentSettings, zone: FakeZone) -> Iterator[AgentSettings]:
     zone.xds = [f"127.0.0.1:{free_port()}"]
     yield settings
-    state = StateDir(settings.state_dir)
-    end_all(state)
-    state.close()
-
-
-async def says(settings: AgentSettings, line: str) -> bool:
-    """Whether the proxy is ready and its metrics have ``line``."""
-    server = http.Server(*settings.listen)
-    try:
-        ready = await http.request(server, "GET", "/ready")
-        metrics = await http.request(server, "GET", "/metrics")
-    except http.RequestError:
-        return False
-    return ready.ok and f"\n{line}\n" in metrics.body.decode()
-
-
-def kill_envoys(settings: AgentSettings) -> None:
     state = StateDir(settings.state_dir)
     end_all(state)
     state.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
@@ -16,11 +17,14 @@ from pathlib import Path
 import pytest
 
 from mesh.agent import http
-from mesh.agent.envoy_process import start_time
+from mesh.agent.envoy_process import LISTENER_DRAIN_SECONDS, start_time
 from mesh.agent.settings import AgentSettings
 from mesh.agent.state import StateDir
 from mesh.agent.supervisor import LAST_GOOD
+from mesh.aio.tasks import Tasks
 from mesh.envoy import bootstrap
+from mesh.envoy.files import IDENTITY_SDS
+from mesh.model.proxies import Inbound
 from tests.agent import discovery
 from tests.agent.conftest import free_port
 from tests.agent.envoys import end_all
@@ -111,6 +115,12 @@ def program(settings: AgentSettings, tmp_path: Path, zone: FakeZone) -> Iterator
         process.wait()
     end_all(state)
     state.close()
+
+
+def inbound(program: Program) -> Inbound:
+    """Return where the proxy takes calls."""
+    assert program.settings.inbound is not None
+    return program.settings.inbound
 
 
 def proc(pid: int, file: str) -> str:
@@ -209,6 +219,81 @@ async def test_a_second_sigterm_waits_for_no_connection(program: Program) -> Non
     assert process.returncode == 0
 
 
+async def test_sighup_renews_and_leaves_envoy_alone(program: Program) -> None:
+    process = program.start()
+    await until(program.ready)
+    envoys, secret = program.envoys(), program.settings.state_dir / IDENTITY_SDS
+    before = secret.read_bytes()
+    with socket.create_server(("127.0.0.1", inbound(program).local_port)) as application:
+        opened = socket.create_connection(("127.0.0.1", inbound(program).port))
+        with opened, application.accept()[0] as accepted:
+            process.send_signal(signal.SIGHUP)
+            await until(lambda: secret.read_bytes() != before, what="a new certificate")
+            assert program.zone.asked.count("renew") == 1
+            accepted.sendall(b"still here")
+            assert await asyncio.to_thread(opened.recv, 100) == b"still here"
+    assert await program.ready()
+    assert program.envoys() == envoys
+
+
+async def test_a_stop_loses_nothing_under_load(program: Program) -> None:
+    """Callers come while the registry has the instance; what they began is finished."""
+    finished: list[float] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seconds = float(await reader.readline())
+        await asyncio.sleep(seconds)
+        writer.write(b"done\n")
+        writer.close()
+        await writer.wait_closed()
+
+    async def call(seconds: float) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", inbound(program).port)
+        writer.write(f"{seconds}\n".encode())
+        assert await reader.readline() == b"done\n"
+        writer.close()
+        finished.append(seconds)
+
+    async def caller(seconds: float) -> None:
+        while "web-1" in program.zone.registrations:
+            await call(seconds)
+
+    place = ("127.0.0.1", inbound(program).local_port)
+    async with await asyncio.start_server(answer, *place), Tasks("load") as tasks:
+        process = program.start("--drain", "20s")
+        await until(program.ready)
+        await until(lambda: "web-1" in program.zone.registrations)
+        callers = [tasks.spawn("caller", caller(each)) for each in (0.0, 0.01, 0.1, 0.5) * 3]
+        # Longer than Envoy itself would wait for the connections of a listener that is gone.
+        long = LISTENER_DRAIN_SECONDS + 2.0
+        callers.append(tasks.spawn("long caller", call(long)))
+        await until(lambda: len(finished) > 200)
+        process.send_signal(signal.SIGTERM)
+        await asyncio.gather(*callers)
+        assert long in finished
+        await until(lambda: process.poll() is not None)
+    assert process.returncode == 0, program.log()
+    assert "took too long" not in program.log()
+
+
+async def test_new_addresses_of_the_zone_are_dialled_at_once(program: Program) -> None:
+    process = program.start()
+    await until(program.ready)
+    async with contextlib.AsyncExitStack() as stack:
+        met = asyncio.Event()
+
+        async def meet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            met.set()
+            writer.close()
+
+        moved = await stack.enter_async_context(await asyncio.start_server(meet, "127.0.0.1", 0))
+        program.zone.xds = [f"127.0.0.1:{moved.sockets[0].getsockname()[1]}"]
+        process.send_signal(signal.SIGHUP)
+        await until(met.is_set, what="the new address is tried")
+        await until(lambda: len(program.envoys()) == 2, what="an envoy follows the new address")
+        assert await program.ready()
+
+
 async def test_a_refused_token_ends_the_program_with_the_zones_remedy(program: Program) -> None:
     program.zone.refusal = (403, "the join token was revoked", "create another one")
     process = program.start()
@@ -227,13 +312,12 @@ async def test_a_taken_readiness_port_is_named(program: Program) -> None:
 
 
 async def test_a_taken_inbound_port_is_named(program: Program) -> None:
-    inbound = program.settings.inbound
-    assert inbound is not None
-    with socket.create_server((inbound.address, inbound.port)):
+    place = inbound(program)
+    with socket.create_server((place.address, place.port)):
         process = program.start()
         await until(lambda: process.poll() is not None)
     assert process.returncode == 2
-    assert f"inbound ({inbound.address}:{inbound.port})" in program.log()
+    assert f"inbound ({place.address}:{place.port})" in program.log()
 
 
 async def test_wrong_settings_are_refused_all_at_once(program: Program) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,13 +13,25 @@ from mesh.agent import http, web
 from mesh.agent.admin import Condition
 from mesh.agent.errors import PortTakenError
 from mesh.agent.identity import Svid
-from mesh.agent.readiness import Readiness, Status, missing
+from mesh.agent.readiness import Readiness, Status, expected, missing
+from mesh.agent.settings import AgentSettings
 from mesh.aio.clock import ManualClock
+from mesh.envoy.resource import LISTENER
+from mesh.model.proxies import Inbound, ProxyNeed, Upstream
+from mesh.render.renderer import Renderer
+from mesh.world.snapshot import World
 from tests.agent.conftest import free_port
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SVID = Svid("mesh.example", "dc1", "web", "0a", NOW, NOW + timedelta(hours=1), ())
-LIVE = Condition("LIVE", 2)
+LISTENERS = {"inbound": "callers", "outbound:api:127.0.0.1:9001": "upstream api"}
+LIVE = Condition("LIVE", frozenset(LISTENERS))
+NEED = ProxyNeed(
+    "web",
+    "dc1",
+    Inbound("0.0.0.0", 15006, "127.0.0.1", 8080),  # noqa: S104 - only a value here
+    (Upstream("api", 9001), Upstream("db", 9002, "127.0.0.2")),
+)
 
 
 @pytest.mark.parametrize(
@@ -27,8 +40,10 @@ LIVE = Condition("LIVE", 2)
         (SVID, LIVE, False, ()),
         (None, LIVE, False, ("enrolled",)),
         (SVID, None, False, ("envoy",)),
-        (SVID, Condition("INITIALIZING", 0), False, ("INITIALIZING",)),
-        (SVID, Condition("LIVE", 0), False, ("listener",)),
+        (SVID, Condition("INITIALIZING", frozenset()), False, ("INITIALIZING",)),
+        (SVID, Condition("LIVE", frozenset()), False, ("callers", "upstream api")),
+        (SVID, Condition("LIVE", frozenset({"inbound"})), False, ("upstream api",)),
+        (SVID, Condition("LIVE", frozenset({"outbound:api:127.0.0.1:9001"})), False, ("callers",)),
         (SVID, LIVE, True, ("draining",)),
         (None, None, True, ("draining", "enrolled", "envoy")),
     ],
@@ -36,22 +51,31 @@ LIVE = Condition("LIVE", 2)
 def test_what_is_missing(
     svid: Svid | None, condition: Condition | None, words: tuple[str, ...], *, draining: bool
 ) -> None:
-    reasons = missing(svid, condition, NOW, draining=draining)
+    reasons = missing(svid, condition, NOW, listeners=LISTENERS, draining=draining)
     assert len(reasons) == len(words)
     assert all(word in reason for word, reason in zip(words, reasons, strict=True))
 
 
 def test_an_expired_certificate_is_missing() -> None:
-    (reason,) = missing(SVID, LIVE, NOW + timedelta(hours=2), draining=False)
+    (reason,) = missing(SVID, LIVE, NOW + timedelta(hours=2), listeners=LISTENERS, draining=False)
     assert "expired" in reason
 
 
-async def test_the_pages() -> None:
+def test_the_listeners_are_those_that_the_zone_makes(settings: AgentSettings) -> None:
+    for inbound in (NEED.inbound, None):
+        need = dataclasses.replace(NEED, inbound=inbound)
+        known = {each.service: () for each in need.upstreams}
+        renderer = Renderer(World("dc1", "mesh.example", instances=known))
+        made = {each.name for each in renderer.connect(1, need)[LISTENER]}
+        declared = dataclasses.replace(settings, inbound=inbound, upstreams=need.upstreams)
+        assert set(expected(declared)) == made
+
+
+async def test_the_pages(settings: AgentSettings) -> None:
     address = ("127.0.0.1", free_port())
     app_port = free_port()
-    pages = Readiness(
-        Status(svid=SVID), ManualClock(NOW), f"http://127.0.0.1:{app_port}/metrics"
-    ).pages()
+    settings = dataclasses.replace(settings, app_metrics_url=f"http://127.0.0.1:{app_port}/metrics")
+    pages = Readiness(Status(svid=SVID), ManualClock(NOW), settings).pages()
 
     async def metrics(request: aioweb.Request) -> aioweb.Response:
         return aioweb.Response(text="# TYPE app_up gauge\napp_up 1\n")
@@ -81,9 +105,11 @@ async def test_the_pages() -> None:
 @pytest.mark.parametrize(
     "sent", [b"", b"GET\r\n\r\n", b"x" * 100_000, b"\r\n\r\n", b"GET / X\r\n\r\n"]
 )
-async def test_nonsense_gets_an_error_or_nothing_and_harms_nobody(sent: bytes) -> None:
+async def test_nonsense_gets_an_error_or_nothing_and_harms_nobody(
+    sent: bytes, settings: AgentSettings
+) -> None:
     address = ("127.0.0.1", free_port())
-    pages = Readiness(Status(), ManualClock(NOW), None).pages()
+    pages = Readiness(Status(), ManualClock(NOW), settings).pages()
     async with await web.serve(address, pages):
         reader, writer = await asyncio.open_connection(*address)
         writer.write(sent)

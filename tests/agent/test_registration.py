@@ -113,6 +113,7 @@ async def test_it_is_registered_again_after_consul_lost_its_state(
                 return await agent.has(sidecar_id("web-1"))
 
             await until(back)
+            await clock.sleeping()  # or what is still registering would do so after the next line
             await registration.deregister()
             assert (await ask(consul, "/v1/agent/services")).json() == {}
 

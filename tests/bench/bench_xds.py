@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import json
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -82,20 +83,23 @@ class Bench:
                 FleetProcess(self._directory / "plan.json") as fleet,
                 zone.client() as client,
             ):
-                cpu_before = zone.cpu()
+                fleet_before, cpu_before = await fleet.stats(), zone.cpu()
                 up = await fleet.up(_UP_WITHIN)
                 stats = await fleet.stats()
                 self._figure("fleet_up", up["seconds"], "s")
                 self._figure("fleet_up_cpu", zone.cpu() - cpu_before, "s")
-                self._figure("fleet_up_fleet_cpu", stats["cpu"], "s")
+                self._figure("fleet_up_fleet_cpu", stats["cpu"] - fleet_before["cpu"], "s")
                 self._figure("fleet_up_bytes", stats["received"], "B")
                 await _quiet(zone)
-                zone.mark()
                 rss = zone.rss()
+                zone.mark()
+                await _quiet(zone)
                 self._figure("zone_rss_before", rss_before, "KB")
                 self._figure("zone_rss_up", rss, "KB")
                 self._figure("zone_rss_per_proxy", (rss - rss_before) / up["proxies"], "KB")
-                await self._changes(zone, fleet, shape, client)
+                # Traced, a zone is too slow to be measured any further.
+                if self._profile is None or self._profile[0] == "time":
+                    await self._changes(zone, fleet, shape, client)
 
     async def _prepare(self, zone: Zone, shape: Shape) -> None:
         async with zone.client() as client:
@@ -104,7 +108,9 @@ class Bench:
             _say(f"registry filled in {time.monotonic() - began:.1f} s")
         await zone.restart()
         callers = [one for one in shape.services.values() if one.proxies]
-        files = await issue(zone.ca, (one.name for one in callers), self._directory / "svids")
+        svids = self._directory / "svids"
+        svids.mkdir(mode=0o700)
+        files = await issue(zone.ca, (one.name for one in callers), svids)
         members: list[dict[str, Any]] = [{} for _ in range(self._size.proxies)]
         for service in callers:
             certificate, key = files[service.name]
@@ -187,14 +193,14 @@ async def _floor(shape: Shape, client: ConsulClient) -> list[float]:
         answer = await client.health_connect(_FLOOR_SERVICE, index=index, wait=_CHANGE_WITHIN)
         return answer.index, time.monotonic()
 
+    async def write(health: Health) -> float:
+        await asyncio.sleep(_PAUSE)
+        began = time.monotonic()
+        await client.txn([check(_FLOOR_SERVICE, replace(instance, health=health))])
+        return began
+
     for number in range(_FLOOR_CHANGES):
-        async with asyncio.TaskGroup() as tasks:
-            waiting = tasks.create_task(wait())
-            await asyncio.sleep(_PAUSE)
-            began = time.monotonic()
-            instance = replace(instance, health=healths[number % len(healths)])
-            await client.txn([check(_FLOOR_SERVICE, instance)])
-        index, woke = waiting.result()
+        (index, woke), began = await asyncio.gather(wait(), write(healths[number % len(healths)]))
         found.append(woke - began)
     return found
 
@@ -224,10 +230,19 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--profile", choices=("time", "memory"), help="spoils the figures")
     parser.add_argument("--profile-dir", type=Path, default=Path("profile"))
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if min(options.proxies, options.upstreams) < 1 or min(options.services, options.instances) < 2:
+        parser.error("at least 1 proxy, 1 upstream, 2 services and 2 instances are needed")
+    if not 0 <= options.http_share <= 1:
+        parser.error("--http-share is a share: 0 to 1")
+    return options
 
 
 async def _bounded(bench: Bench) -> None:
+    running = asyncio.current_task()
+    if running is not None:
+        # Ended from outside, the bench still ends what it started.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     async with asyncio.timeout(_WHOLE_BENCH):
         await bench.run()
 
@@ -257,6 +272,8 @@ def main(arguments: list[str] | None = None) -> int:
         except (BenchError, ConsulError, FleetError, ProcessError, TimeoutError) as error:
             _say(f"bench xds failed: {type(error).__name__}: {error}")
             return 1
+        except asyncio.CancelledError:
+            return 128 + signal.SIGTERM
     publish(bench.figures)
     return 0
 

@@ -26,6 +26,7 @@ from tests.bench.shape import (
     intentions,
     registration,
 )
+from tests.bench.zone import BenchError
 
 _PEERS: Final = "inbound-peers"
 _RULES: Final = "inbound-connections"
@@ -50,7 +51,11 @@ def instance_changes(shape: Shape, client: ConsulClient, count: int) -> Iterator
     needed = [one for one in shape.services.values() if shape.reached_by(one)]
     kinds = (_move, _fail, _add, _remove)
     for number in range(count):
-        service = shape.random.choice(needed)
+        # Nothing may be left without an instance: sudden emptiness is another matter.
+        choice = [one for one in needed if len(one.usable()) > 1]
+        if not choice:
+            raise BenchError("too few instances for so many changes: give more --instances")
+        service = shape.random.choice(choice)
         kind = kinds[number % len(kinds)]
         operations = kind(shape, service)
 
@@ -69,6 +74,8 @@ def intention_changes(shape: Shape, client: ConsulClient, count: int) -> Iterato
         for caller in callee.callers
         if callee.proxies and shape.services[caller].proxies
     ]
+    if not pairs:
+        raise BenchError("no caller and callee both have a proxy: give more --proxies")
     for number in range(count):
         deny = number % 2 == 0
         if deny:
@@ -129,7 +136,4 @@ def _remove(shape: Shape, service: Service) -> Sequence[Operation]:
 
 def _any(shape: Shape, service: Service) -> int:
     """Draw an instance that is in use."""
-    usable = [
-        place for place, one in enumerate(service.instances) if one.health is not Health.CRITICAL
-    ]
-    return shape.random.choice(usable)
+    return shape.random.choice(service.usable())

@@ -24,7 +24,7 @@ from typing import Final
 from mesh.cli.main import app
 
 _EVERY: Final = 0.001
-_SHOWN: Final = 60
+_SHOWN: Final = 100
 _WAITING: Final = "selectors.py"
 
 
@@ -85,14 +85,16 @@ class Tracer:
     def report(self) -> str:
         """Return what has come since the last time."""
         now = tracemalloc.take_snapshot()
-        found = now.compare_to(self._before, "lineno")
+        lines = []
+        for by in ("filename", "lineno"):
+            found = now.compare_to(self._before, by)
+            lines.append(f"\n-- {sum(one.size_diff for one in found) / 1024:,.0f} KB, by {by}")
+            lines += [
+                f"{one.size_diff / 1024:9,.0f} KB {one.count_diff:8} "
+                f"{_short(one.traceback[0].filename)}:{one.traceback[0].lineno}"
+                for one in found[:_SHOWN]
+            ]
         self._before = now
-        lines = [f"{sum(one.size_diff for one in found) / 1024:,.0f} KB more"]
-        lines += [
-            f"{one.size_diff / 1024:9,.0f} KB {one.count_diff:8} "
-            f"{_short(one.traceback[0].filename)}:{one.traceback[0].lineno}"
-            for one in found[:_SHOWN]
-        ]
         return "\n".join(lines) + "\n"
 
 

@@ -51,6 +51,12 @@ class Service:
     proxies: list[int] = field(default_factory=list)
     instances: list[Instance] = field(default_factory=list)
 
+    def usable(self) -> list[int]:
+        """Return where in ``instances`` those stand that callers may be sent to."""
+        return [
+            place for place, one in enumerate(self.instances) if one.health is not Health.CRITICAL
+        ]
+
     def version(self) -> str:
         """Return the version of the endpoints that a caller must be given now."""
         order = sorted(self.instances, key=lambda one: (one.node, one.id))

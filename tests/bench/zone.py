@@ -189,7 +189,6 @@ async def issue(ca: Path, services: Iterable[str], directory: Path) -> dict[str,
 
     They are signed as the zone would, by an intermediate of the root in ``ca``.
     """
-    directory.mkdir(mode=0o700)
     issuer = builtin_issuer(ca, Zone.identity)
     await issuer.start()
     files: dict[str, tuple[str, str]] = {}

@@ -130,6 +130,15 @@ def test_a_token_ends_with_its_signer(zone: Mint) -> None:
         zone.verify(minted.token, after=25 * HOUR)
 
 
+def test_no_claim_lets_a_token_outlive_its_signer(zone: Mint) -> None:
+    """Whoever got hold of a zone's old key shall not make tokens with it for ever."""
+    token = zone.signed({"exp": int((NOW + 1000 * HOUR).timestamp())})
+    with pytest.raises(errors.ExpiredTokenError):
+        zone.verify(token, after=25 * HOUR)
+    found = zone.verify(token, after=25 * HOUR, use=Use.REATTESTATION)
+    assert found.expires_at == zone.signer.not_after
+
+
 def test_an_expired_token_serves_for_reattestation_only(zone: Mint) -> None:
     token = zone.token(Grant(service="web")).token
     with pytest.raises(errors.ExpiredTokenError, match=r"expired at .*mesh token create"):

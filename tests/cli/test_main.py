@@ -11,13 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from mesh.cli import errors
-from mesh.cli.lazy import Deferred, Entry, LazyGroup
+from mesh.cli.lazy import Deferred, Entry
 from mesh.cli.main import SECTIONS
 from mesh.clients.consul import errors as consul_errors
+from mesh.embedded.persistence import Persistence
 from mesh.model.violations import InvalidInputError, Violation
 from tests.cli.conftest import Mesh
 
@@ -94,6 +93,39 @@ def test_bad_input_exits_with_2() -> None:
     assert ran.returncode == errors.BAD_INPUT
     assert "give exactly one of --proxy and --state-dir" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_a_taken_port_is_one_sentence_with_what_to_do(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        names = ("API", "XDS", "METRICS")
+        env = {f"MESH_ZONE__LISTEN__{name}": "127.0.0.1:0" for name in names}
+        env |= {
+            "MESH_ZONE__LISTEN__API": place,
+            "MESH_ZONE__EMBEDDED__LISTEN": "127.0.0.1:0",
+            "MESH_ZONE__DATA_DIR": str(tmp_path),
+        }
+        ran = run("zone", env=env)
+    assert ran.returncode == errors.BAD_INPUT
+    assert "Traceback" not in ran.stderr
+    (said,) = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
+    assert f"cannot listen on {place}" in said
+    assert "ss -ltnp" in said
+
+
+def test_a_registry_that_is_in_use_is_one_sentence_with_what_to_do(tmp_path: Path) -> None:
+    held = Persistence(tmp_path / "registry")
+    try:
+        env = {
+            "MESH_ZONE__EMBEDDED__LISTEN": "127.0.0.1:0",
+            "MESH_ZONE__DATA_DIR": str(tmp_path),
+        }
+        ran = run("zone", env=env)
+    finally:
+        held.close()
+    assert ran.returncode == errors.BAD_INPUT
+    assert "Traceback" not in ran.stderr
+    assert "Is another registry running on this directory" in ran.stderr
 
 
 def test_a_token_on_the_command_line_is_refused(mesh: Mesh) -> None:
@@ -182,29 +214,6 @@ def test_every_error_in_the_table_exists() -> None:
     for name in errors.EXITS:
         module, _, attribute = name.rpartition(".")
         assert issubclass(getattr(importlib.import_module(module), attribute), Exception)
-
-
-def test_a_single_function_can_be_a_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "greeting.py").write_text(
-        'def hello() -> None:\n    """Greet."""\n    print("hello")\n'
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-
-    class Greeter(LazyGroup):
-        """A group of one."""
-
-        sections = (("All", (Entry("hello", "Greet.", "greeting", "hello"),)),)
-
-    greeter = typer.Typer(cls=Greeter)
-
-    @greeter.callback()
-    def root() -> None:
-        """Greet."""
-
-    result = CliRunner().invoke(greeter, ["hello"])
-    assert (result.exit_code, result.output) == (0, "hello\n")
 
 
 def test_version_tells_every_part(mesh: Mesh) -> None:

@@ -289,7 +289,6 @@ async def test_ca_warnings_name_a_root_at_its_end(issuer: LocalIssuer) -> None:
     seen = Probe(
         ZONE.uri,
         NOW,
-        NOW,
         None,
         {
             "zone": "dc1",

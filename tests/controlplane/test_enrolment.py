@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
+import uuid
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,11 +20,13 @@ from mesh.ca import join_tokens
 from mesh.ca.builtin import builtin_issuer
 from mesh.ca.join_tokens import Grant
 from mesh.ca.local import LocalIssuer
-from mesh.clients.consul import ConsulClient
-from mesh.controlplane.rate_limit import Rate
+from mesh.clients.consul import ConsulAddress, ConsulClient
+from mesh.controlplane.enrolment import Enrolment, Holder
+from mesh.controlplane.metrics import Metrics
+from mesh.controlplane.rate_limit import Rate, RateLimiter
 from mesh.model.identity import ZoneId
 from tests.controlplane.conftest import ZONE, StartApi
-from tests.controlplane.zones import ADMIN_TOKEN, ApiServer, Host
+from tests.controlplane.zones import ADMIN_TOKEN, PLENTY, ApiServer, Host
 
 
 async def test_a_join_token_gets_a_certificate_for_exactly_its_service(api: ApiServer) -> None:
@@ -205,6 +209,29 @@ async def test_consul_tokens_that_prove_nothing_are_refused(
         assert reply.body["remedy"]
 
 
+@pytest.mark.parametrize("blank", [" ", "\t", " \t "])
+async def test_a_blank_consul_token_is_not_the_agents_own(
+    api: ApiServer, consul: ConsulClient, blank: str
+) -> None:
+    """Consul takes a blank header for none, and acts with its agent's default token instead."""
+    rules = 'service_prefix "" { policy = "write" }'
+    body = {"Policies": [{"ID": await policy(consul, f"all-{uuid.uuid4()}", rules)}]}
+    await default_token(consul, await consul_token(consul, body))
+    try:
+        reply = await api.enrol(Host("web"), blank, kind="consul-token")
+    finally:
+        await default_token(consul, "")
+    assert reply.status == 403
+    assert "is no Consul token" in reply.body["error"]
+
+
+async def test_what_cannot_stand_in_a_header_is_no_consul_token(api: ApiServer) -> None:
+    for token in ("a\r\nX-Consul-Token: b", "a b", "a\x00", "ä"):
+        reply = await api.enrol(Host("web"), token, kind="consul-token")
+        assert reply.status == 403
+        assert "is no Consul token" in reply.body["error"]
+
+
 async def test_a_holder_renews_with_a_fresh_key_and_only_for_himself(api: ApiServer) -> None:
     host = Host("web")
     await api.enrol(host, await api.mint(service="web"))
@@ -218,6 +245,25 @@ async def test_a_holder_renews_with_a_fresh_key_and_only_for_himself(api: ApiSer
     )
     assert reply.status == 422
     assert "the proof is for spiffe://mesh.test/ns/default/dc/dc1/svc/web" in str(reply.body)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+async def test_a_certificate_is_renewed_while_consul_is_away(
+    api: ApiServer, issuer: LocalIssuer, caplog: pytest.LogCaptureFixture, *, frozen: bool
+) -> None:
+    """And before the agent, which waits five seconds for an answer, gives up."""
+    host = Host("web")
+    await api.enrol(host, await api.mint(service="web"))
+    assert host.credentials is not None
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1] if frozen else 9}"
+        async with ConsulClient(ConsulAddress(address)) as nobody, asyncio.timeout(4):
+            limiter = RateLimiter(PLENTY, PLENTY, SystemClock().monotonic())
+            enrolment = Enrolment(ZONE, issuer, nobody, limiter=limiter, metrics=Metrics())
+            holder = Holder(host.identity, host.credentials.serial, host.csr(), "::1", "0" * 32)
+            granted = await enrolment.renew(holder)
+    assert granted.serial != host.credentials.serial
+    assert "renewal not noted" in caplog.messages
 
 
 async def test_nobody_renews_without_a_workloads_certificate(
@@ -258,6 +304,15 @@ async def policy(consul: ConsulClient, name: str, rules: str) -> str:
 
 async def consul_token(consul: ConsulClient, body: object) -> str:
     return await acl(consul, "token", body, "SecretID")
+
+
+async def default_token(consul: ConsulClient, token: str) -> None:
+    await consul.transport.request(
+        "PUT",
+        "/v1/agent/token/default",
+        headers={"X-Consul-Token": consul.address.token},
+        body=json.dumps({"Token": token}).encode(),
+    )
 
 
 async def acl(consul: ConsulClient, kind: str, body: object, field: str) -> str:

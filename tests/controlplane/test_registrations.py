@@ -12,6 +12,7 @@ from mesh.clients.consul import ConsulClient
 from mesh.controlplane.bindings import Bindings, Record, token_key
 from mesh.controlplane.reaper import (
     GRACE,
+    SETTLE,
     Deregister,
     LeasedNode,
     MarkCritical,
@@ -50,6 +51,11 @@ async def session(consul: ConsulClient) -> str:
     entry = (await consul.kv_get(PREFIX + "web-1")).value
     assert entry is not None
     return entry.session
+
+
+def settled(consul: ConsulClient, zone: str = "dc1") -> Reaper:
+    """Return a reaper that has looked for long enough."""
+    return Reaper(consul, zone, settle=timedelta())
 
 
 async def test_an_instance_and_its_sidecar_stand_on_a_node_of_their_own(
@@ -126,7 +132,7 @@ async def test_deregistering_leaves_nothing(
 async def test_a_lost_lease_turns_critical_then_goes_and_a_heartbeat_restores_it(
     consul: ConsulClient, registrations: Registrations
 ) -> None:
-    reaper = Reaper(consul, "dc1")
+    reaper = settled(consul)
     await registrations.put(WEB, ONE)
     assert await reaper.reap(NOW) == []
     # What the end of a session by its TTL does, without the waiting.
@@ -134,7 +140,7 @@ async def test_a_lost_lease_turns_critical_then_goes_and_a_heartbeat_restores_it
     (step,) = await reaper.reap(NOW)
     assert isinstance(step, MarkCritical)
     assert "critical" in await status(consul)
-    assert await Reaper(consul, "dc1").reap(NOW + GRACE - timedelta(seconds=1)) == []
+    assert await settled(consul).reap(NOW + GRACE - timedelta(seconds=1)) == []
 
     await registrations.put(WEB, ONE)
     assert await status(consul) == ["passing"]
@@ -142,11 +148,29 @@ async def test_a_lost_lease_turns_critical_then_goes_and_a_heartbeat_restores_it
 
     await consul.session_destroy(await session(consul))
     await reaper.reap(NOW)
-    (step,) = await Reaper(consul, "dc1").reap(NOW + GRACE)
+    (step,) = await settled(consul).reap(NOW + GRACE)
     assert isinstance(step, Deregister)
     assert (await consul.catalog_node("mesh-web-1")).value is None
     await registrations.put(WEB, ONE)
     assert await status(consul) == ["passing"]
+
+
+async def test_leases_that_ran_out_while_nobody_looked_get_time_to_come_back(
+    consul: ConsulClient, registrations: Registrations
+) -> None:
+    """A zone that was away, or cut off from Consul, could hear no heartbeat: its fault alone."""
+    reaper, second = Reaper(consul, "dc1"), timedelta(seconds=1)
+    await registrations.put(WEB, ONE)
+    await consul.session_destroy(await session(consul))
+    assert await reaper.reap(NOW) == []
+    assert await status(consul) == ["passing"]
+    away = NOW + timedelta(minutes=5)
+    assert await reaper.reap(away) == []
+    for seconds in (10, 20, 29):
+        assert await reaper.reap(away + seconds * second) == []
+    assert await status(consul) == ["passing"]
+    (step,) = await reaper.reap(away + SETTLE)
+    assert isinstance(step, MarkCritical)
 
 
 async def test_a_reaper_leaves_other_zones_and_other_nodes_alone(
@@ -154,7 +178,7 @@ async def test_a_reaper_leaves_other_zones_and_other_nodes_alone(
 ) -> None:
     await registrations.put(WEB, ONE)
     await consul.session_destroy(await session(consul))
-    assert await Reaper(consul, "dc2").reap(NOW) == []
+    assert await settled(consul, "dc2").reap(NOW) == []
     assert await status(consul) == ["passing"]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-import typer
 from typer.testing import CliRunner
 
 from mesh.cli import main
@@ -39,15 +38,7 @@ def commands() -> Iterator[tuple[str, ...]]:
 
 
 def _help(words: tuple[str, ...]) -> str:
-    # The environment must not show: an option's variable would appear as its default.
-    ran = CliRunner().invoke(
-        typer_app(), [*words, "--help"], prog_name="mesh", terminal_width=_WIDTH
-    )
+    ran = CliRunner().invoke(main.app, [*words, "--help"], prog_name="mesh", terminal_width=_WIDTH)
     if ran.exit_code:
         raise RuntimeError(f"mesh {' '.join(words)} --help: {ran.output}")
     return "\n".join(line.rstrip() for line in ran.output.strip("\n").splitlines()) + "\n"
-
-
-def typer_app() -> typer.Typer:
-    """Return the root command."""
-    return main.app

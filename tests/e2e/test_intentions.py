@@ -70,11 +70,11 @@ async def test_by_path(bed: Bed) -> None:
 
 async def test_by_method(bed: Bed) -> None:
     read = Permission(
-        Action.ALLOW, path=PathMatch(PathMatchKind.PREFIX, "/m"), methods=("GET", "HEAD")
+        Action.ALLOW, path=PathMatch(PathMatchKind.PREFIX, "/read"), methods=("GET", "HEAD")
     )
     await permit(bed, read)
-    assert await status(bed, "/m") == 200
-    assert await status(bed, "/m", method="DELETE") == 403
+    assert await status(bed, "/read") == 200
+    assert await status(bed, "/read", method="DELETE") == 403
 
 
 async def test_by_header(bed: Bed) -> None:

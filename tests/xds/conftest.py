@@ -34,12 +34,12 @@ class Book:
 
     def __init__(self) -> None:
         """Start empty."""
-        self.snapshot: Snapshot = {}
+        self.snapshot: Snapshot | None = {}
         self.refuse: set[str] = set()
         self.sessions: dict[int, ProxyNeed] = {}
 
-    def connect(self, session: int, identity: WorkloadId, need: ProxyNeed) -> Snapshot:
-        """Note a session."""
+    def connect(self, session: int, identity: WorkloadId, need: ProxyNeed) -> Snapshot | None:
+        """Note a session; without a snapshot it is told later."""
         if identity.service in self.refuse:
             raise RefusedError(f"{identity.service} is not registered: register it first")
         self.sessions[session] = need
@@ -93,8 +93,8 @@ class Zone:
 
     def publish(self, content: Content) -> None:
         """Give everybody ``content``."""
-        self.book.snapshot = snapshot(content)
-        self.server.publish(dict.fromkeys(self.book.sessions, self.book.snapshot))
+        self.book.snapshot = made = snapshot(content)
+        self.server.publish(dict.fromkeys(self.book.sessions, made))
 
 
 @pytest.fixture(scope="session")

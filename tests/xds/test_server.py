@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mesh.envoy.resource import CLUSTER, ENDPOINTS, LISTENER
+from mesh.model.proxies import METADATA_KEY
 from mesh.xds.call import METHOD
 from mesh.xds.limits import Limits
 from mesh.xds.server import ListenError, XdsServer
@@ -97,6 +98,55 @@ async def test_metadata_must_agree_with_the_certificate(
     for word in words:
         assert word in message
     assert zone.counts.refused == [code]
+    assert not zone.book.sessions
+
+
+async def test_a_proxy_hears_nothing_before_there_is_something_to_say(
+    zone: Zone, dial: Dial
+) -> None:
+    """And loses nothing of what it holds from before when there is."""
+    zone.book.snapshot = None
+    stream = dial()
+    first = request(CLUSTER)
+    first.initial_resource_versions["api"] = "1"
+    first.initial_resource_versions["gone"] = "1"
+    await stream.send(first)
+    await stream.send(request(ENDPOINTS, subscribe=["api"]))
+    await until(lambda: len(zone.server.proxies()) == 1)
+    assert not zone.counts.pushed
+    assert not zone.server.proxies()[0].in_sync
+    zone.publish({CLUSTER: {"api": "1"}, ENDPOINTS: {"api": "7"}})
+    answers = {answer.type_url: answer for answer in (await stream.read(), await stream.read())}
+    assert [one.version for one in answers[ENDPOINTS].resources] == ["7"]
+    assert not answers[CLUSTER].resources
+    assert list(answers[CLUSTER].removed_resources) == ["gone"]
+
+
+async def test_what_was_asked_too_early_and_wrongly_ends_the_stream_with_the_reason(
+    zone: Zone, dial: Dial
+) -> None:
+    zone.book.snapshot = None
+    stream = dial()
+    await stream.send(request(""))
+    await until(lambda: bool(zone.book.sessions))
+    zone.publish({CLUSTER: {"api": "1"}})
+    status, message = await stream.end()
+    assert status == "INVALID_ARGUMENT"
+    assert "must not be empty" in message
+    await until(lambda: not zone.book.sessions)
+
+
+@pytest.mark.parametrize("node", ["api/1", "api", "", "web", "web/", "web/" + "1" * 300])
+async def test_a_proxy_is_listed_under_its_own_service(zone: Zone, dial: Dial, node: str) -> None:
+    """Operators find a proxy by its node's id: nobody shall pass for another there."""
+    stream = dial()
+    first = request(CLUSTER)
+    first.node.id = node
+    first.node.metadata.update({METADATA_KEY: need().to_metadata()})
+    await stream.call.write(first)
+    status, message = await stream.end()
+    assert status == "PERMISSION_DENIED"
+    assert "must be 'web/<instance>'" in message
     assert not zone.book.sessions
 
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from pathlib import Path
 
 from mesh.aio.clock import Clock, SystemClock
 from mesh.cli.facts import Facts, read_facts
+from mesh.cli.zone_api import admin_client
 from mesh.clients.consul import ConsulClient
-from mesh.clients.zone import ZoneAddress
-
-ENDS_SOON = timedelta(hours=6)
-"""A leaf that lives no longer than this should have been renewed: it lives a day, to its half."""
+from mesh.clients.zone import ZoneAddress, ZoneClient
 
 
 @dataclass(slots=True)
@@ -40,15 +37,14 @@ class ZonePlace:
     """A zone to check.  ``named``: a person asked for this one, rather than taking the default."""
 
     address: ZoneAddress
-    admin_token_file: Path
+    admin_token_file: Path | None
     named: bool
 
+    def client(self) -> ZoneClient:
+        """Return a client that may administer the zone.
 
-def remaining(end: datetime, now: datetime) -> str:
-    """Write how long something still lasts."""
-    left = end - now
-    if left <= timedelta():
-        return f"since {end:%Y-%m-%d %H:%M} UTC"
-    if left >= timedelta(days=2):
-        return f"in {left.days} days"
-    return f"in {left.total_seconds() / 3600:.1f} h"
+        Raises:
+            InvalidInputError: the token's file is wrong.
+
+        """
+        return admin_client(self.address, self.admin_token_file)

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from mesh.aio.clock import Clock
-from mesh.cli.checks.model import Finding, failure, ok, warning
-from mesh.cli.checks.surroundings import ENDS_SOON, ZonePlace, remaining
-from mesh.cli.consul import read_token
+from mesh.cli import times
+from mesh.cli.checks import expiry
+from mesh.cli.checks.model import Finding, Level, failure, ok, warning
+from mesh.cli.checks.surroundings import ZonePlace
 from mesh.cli.proxies import state
-from mesh.clients.zone import ZoneClient
 
 
 class ZoneProxies:
@@ -27,8 +27,7 @@ class ZoneProxies:
 
     async def run(self) -> Sequence[Finding]:
         """List the proxies."""
-        token = read_token(self._place.admin_token_file, "admin token", "--admin-token-file")
-        async with ZoneClient(self._place.address, token) as zone:
+        async with self._place.client() as zone:
             answer = await zone.proxies()
         return judge(answer["proxies"], self._clock.now())
 
@@ -40,11 +39,11 @@ def judge(proxies: Sequence[Mapping[str, Any]], now: datetime) -> list[Finding]:
 
 
 def _sync(proxy: Mapping[str, Any]) -> list[Finding]:
-    if proxy["in_sync"] and not any(each.get("nack") for each in proxy.get("types", ())):
+    refuses = any(each.get("nack") for each in proxy.get("types", ()))
+    if proxy["in_sync"] and not refuses:
         return []
     remedy = f"See `mesh config --proxy {proxy['id']}` and the log of its Envoy."
     text = f"proxy {proxy['id']}: {state(proxy)}"
-    refuses = any(each.get("nack") for each in proxy.get("types", ()))
     return [failure(text, remedy) if refuses else warning(text, remedy)]
 
 
@@ -52,12 +51,13 @@ def _identity(proxy: Mapping[str, Any], now: datetime) -> list[Finding]:
     expires = proxy.get("certificate_expires_at")
     if not expires:
         return []
-    end = datetime.fromisoformat(expires)
     remedy = f"See the log of `mesh proxy` for {proxy['id']}: it could not renew."
-    if end <= now:
-        ago = remaining(end, now)
-        return [failure(f"the certificate of proxy {proxy['id']} has expired {ago}", remedy)]
-    if end - now < ENDS_SOON:
-        left = remaining(end, now)
-        return [warning(f"the certificate of proxy {proxy['id']} expires {left}", remedy)]
-    return []
+    found = expiry.judge(
+        f"the certificate of proxy {proxy['id']}",
+        times.read(expires),
+        now,
+        soon=expiry.LEAF_ENDS_SOON,
+        expired=remedy,
+        late=remedy,
+    )
+    return [] if found.level is Level.OK else [found]

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from mesh.aio.clock import Clock
-from mesh.cli.checks.model import Finding, failure, ok, warning
-from mesh.cli.checks.surroundings import ENDS_SOON, ZonePlace, remaining
+from mesh.cli.checks import expiry
+from mesh.cli.checks.model import Finding, ok
+from mesh.cli.checks.surroundings import ZonePlace
 from mesh.cli.zone_probe import probe
 
 
@@ -32,11 +33,11 @@ class ZoneReachable:
 
 def judge(not_after: datetime, now: datetime) -> Finding:
     """Say whether the zone's certificate will last."""
-    ends = remaining(not_after, now)
-    if not_after <= now:
-        remedy = "The zone cannot renew it: see `mesh ca status` and the zone's log."
-        return failure(f"the zone's certificate has expired {ends}", remedy)
-    if not_after - now < ENDS_SOON:
-        remedy = "It should have been renewed by now: see the zone's log."
-        return warning(f"the zone's certificate expires {ends}", remedy)
-    return ok(f"the zone's certificate expires {ends}")
+    return expiry.judge(
+        "the zone's certificate",
+        not_after,
+        now,
+        soon=expiry.LEAF_ENDS_SOON,
+        expired="The zone cannot renew it: see `mesh ca status` and the zone's log.",
+        late="It should have been renewed by now: see the zone's log.",
+    )

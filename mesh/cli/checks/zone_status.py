@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from mesh.aio.clock import Clock
+from mesh.cli import times
+from mesh.cli.checks import expiry
 from mesh.cli.checks.model import Finding, failure, ok, warning
-from mesh.cli.checks.surroundings import ZonePlace, remaining
-from mesh.cli.consul import read_token
-from mesh.clients.zone import ZoneClient
+from mesh.cli.checks.surroundings import ZonePlace
 
 _ISSUER_ENDS_SOON: Final = timedelta(hours=24)
 
@@ -28,8 +28,7 @@ class ZoneStatus:
 
     async def run(self) -> Sequence[Finding]:
         """Read the status."""
-        token = read_token(self._place.admin_token_file, "admin token", "--admin-token-file")
-        async with ZoneClient(self._place.address, token) as zone:
+        async with self._place.client() as zone:
             return judge(await zone.status(), self._clock.now())
 
 
@@ -46,7 +45,7 @@ def judge(status: Mapping[str, Any], now: datetime) -> list[Finding]:
         )
     expires = status.get("ca_expires_at")
     if expires:
-        found.append(_issuer(status["ca_mode"], datetime.fromisoformat(expires), now))
+        found.append(_issuer(status["ca_mode"], times.read(expires), now))
     found += [
         warning(f"the zone warns: {each}", "See `mesh ca status` and the zone's log.")
         for each in status.get("warnings", ())
@@ -55,10 +54,11 @@ def judge(status: Mapping[str, Any], now: datetime) -> list[Finding]:
 
 
 def _issuer(mode: str, end: datetime, now: datetime) -> Finding:
-    text = f"the issuer ({mode}) expires {remaining(end, now)}"
-    if end <= now:
-        remedy = "No certificate can be signed: see the zone's log, and Vault."
-        return failure(f"the issuer ({mode}) has expired {remaining(end, now)}", remedy)
-    if end - now < _ISSUER_ENDS_SOON:
-        return warning(text, "It should have been renewed by now: see the zone's log, and Vault.")
-    return ok(text)
+    return expiry.judge(
+        f"the issuer ({mode})",
+        end,
+        now,
+        soon=_ISSUER_ENDS_SOON,
+        expired="No certificate can be signed: see the zone's log, and Vault.",
+        late="It should have been renewed by now: see the zone's log, and Vault.",
+    )

@@ -6,6 +6,7 @@ the service gives nothing away.  Consul itself is asked, with the caller's token
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from mesh.clients.consul import ConsulClient, Forbidden, Refused
@@ -14,6 +15,8 @@ from mesh.controlplane.refusals import Reason, RefusedError
 
 KIND: Final = "consul-token"
 _UNAUTHORIZED: Final = 401
+_SECRET: Final = re.compile(r"[!-~]+")
+"""Consul takes a blank token for none, and acts with the default token of its agent instead."""
 
 
 async def check(consul: ConsulClient, token: str, service: str) -> str:
@@ -24,6 +27,12 @@ async def check(consul: ConsulClient, token: str, service: str) -> str:
         ConsulError: Consul did not answer.
 
     """
+    if not _SECRET.fullmatch(token):
+        raise RefusedError(
+            Reason.MALFORMED,
+            "what was sent is no Consul token: it has blanks or other characters that none has",
+            remedy="pass the SecretID of a token, and nothing else",
+        )
     try:
         accessor = (await consul.acl_token_self(token=token)).accessor_id
         allowed = accessor != ANONYMOUS and await may_write_service(consul, service, token)

@@ -16,10 +16,11 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from mesh.policies.intentions.posix import LAST, POSIX_CLASSES, members
+
 _MAX_REPEAT: Final = 1000
 """RE2's limit on a counted repetition, and on the product of nested ones."""
 
-_LAST: Final = 0x10FFFF
 _COUNT: Final = re.compile(r"\{(\d+)(?:(,)(\d*))?\}")
 _FLAGS: Final = re.compile(r"\(\?([imsU]*)(-[imsU]+)?([:)])")
 _NAMED: Final = re.compile(r"\(\?P?<([A-Za-z_][A-Za-z0-9_]*)>")
@@ -28,24 +29,6 @@ _POSIX: Final = re.compile(r"\[:(\^?)([a-z]+):\]")
 _CONTROL: Final = frozenset("afnrtv")
 _PERL_CLASSES: Final = frozenset("dDwWsS")
 _ANCHORS: Final = {"A": r"\A", "z": r"\Z", "b": r"\b", "B": r"\B"}
-
-_POSIX_CLASSES: Final = {
-    "alnum": "09AZaz",
-    "alpha": "AZaz",
-    "ascii": "\x00\x7f",
-    "blank": "\t\t  ",
-    "cntrl": "\x00\x1f\x7f\x7f",
-    "digit": "09",
-    "graph": "!~",
-    "lower": "az",
-    "print": " ~",
-    "punct": "!/:@[`{~",
-    "space": "\t\r  ",
-    "upper": "AZ",
-    "word": "09AZ__az",
-    "xdigit": "09AFaf",
-}
-"""POSIX classes as pairs of first and last character, in order."""
 
 _MISSING: Final = {
     "(?=": "lookahead",
@@ -227,7 +210,7 @@ class _Reader:
             self._refuse("ends in a backslash")
         if found := _HEX.match(self.pattern, self.at + 1):
             code = int(found[1] or found[2], 16)
-            if code > _LAST:
+            if code > LAST:
                 self._refuse(f"{found.group()} is no character")
             self.at = found.end()
             return re.escape(chr(code))
@@ -279,23 +262,13 @@ class _ClassReader:
         """Return the next member, and whether a range may start with it."""
         reader, text = self.reader, self.reader.pattern
         if posix := _POSIX.match(text, reader.at):
-            if posix[2] not in _POSIX_CLASSES:
+            if posix[2] not in POSIX_CLASSES:
                 raise InvalidRegexError(f"{text!r} at {reader.at}: unknown class {posix.group()}")
             reader.at = posix.end()
-            return _posix(_POSIX_CLASSES[posix[2]], inverted=bool(posix[1])), False
+            return members(posix[2], inverted=bool(posix[1])), False
         if text.startswith("\\", reader.at):
             letter = text[reader.at + 1 : reader.at + 2]
             return reader.escaped(), letter not in _PERL_CLASSES
         char = text[reader.at : reader.at + 1]
         reader.at += 1
         return re.escape(char) if char != "&" else r"\&", True
-
-
-def _posix(ends: str, *, inverted: bool) -> str:
-    codes = [ord(end) for end in ends]
-    if inverted:
-        inner = [code + 1 if index % 2 else code - 1 for index, code in enumerate(codes)]
-        codes = [0, *inner, _LAST] if inner[0] >= 0 else [*inner[1:], _LAST]
-    pairs = zip(codes[::2], codes[1::2], strict=True)
-    spans = [(low, high) for low, high in pairs if low <= high]
-    return "".join(f"{re.escape(chr(low))}-{re.escape(chr(high))}" for low, high in spans)

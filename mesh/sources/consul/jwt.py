@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from urllib.parse import urlsplit
 
 from mesh.clients.consul.fields import Fields
 from mesh.clients.consul.intention_entries import BOOKKEEPING, default_tenancy
@@ -17,6 +18,8 @@ KIND = "jwt-provider"
 _TIMEOUT = 1.0
 _CACHE = 300.0
 _CLOCK_SKEW = 30
+_LONGEST = 366 * 24 * 3600
+"""Seconds: no sensible duration is longer, and Envoy can count no more than 32 bits of them."""
 
 
 def parse_jwt_provider(raw: Raw) -> JwtProvider:
@@ -41,6 +44,8 @@ def parse_jwt_provider(raw: Raw) -> JwtProvider:
         forwarding.skip(("PadForwardPayloadHeader",))
         forwarding.close()
     skew = entry.integer("ClockSkewSeconds") or _CLOCK_SKEW
+    if skew > _LONGEST:
+        entry.wrong("ClockSkewSeconds", f"must not be over {_LONGEST}")
     entry.skip((*BOOKKEEPING, "CacheConfig"))
     entry.close()
     report.close()
@@ -71,13 +76,25 @@ def _keys(entry: Fields) -> tuple[str, str, float, float]:
     if remote is None:
         return jwks, "", _TIMEOUT, _CACHE
     uri = remote.text("URI", required=True)
-    if uri and not uri.startswith(("https://", "http://")):
-        remote.wrong("URI", f"{uri!r} must begin with https:// or http://")
+    if uri and not _can_be_dialled(uri):
+        remote.wrong("URI", f"{uri!r} must be https://HOST[:PORT]/... or http://HOST[:PORT]/...")
     milliseconds = remote.integer("RequestTimeoutMs")
+    if milliseconds > _LONGEST * 1000:
+        remote.wrong("RequestTimeoutMs", f"must not be over {_LONGEST * 1000}")
     cache = remote.seconds("CacheDuration", _CACHE)
+    if cache > _LONGEST:
+        remote.wrong("CacheDuration", f"must not be over {_LONGEST} s")
     remote.skip(("FetchAsynchronously", "RetryPolicy", "UseSNI", "JWKSCluster"))
     remote.close()
     return jwks, uri, milliseconds / 1000 or _TIMEOUT, cache
+
+
+def _can_be_dialled(uri: str) -> bool:
+    try:
+        place = urlsplit(uri)
+        return place.scheme in {"http", "https"} and bool(place.hostname) and place.port != 0
+    except ValueError:
+        return False
 
 
 def _local(local: Fields) -> str:

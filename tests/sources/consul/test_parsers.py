@@ -179,6 +179,32 @@ def test_a_remote_jwt_provider(cache: object) -> None:
     assert found.clock_skew == 30
 
 
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"URI": "https://idp:99999/keys"}, "JSONWebKeySet.Remote.URI"),
+        ({"URI": "https://idp:keys/"}, "JSONWebKeySet.Remote.URI"),
+        ({"URI": "https:///keys"}, "JSONWebKeySet.Remote.URI"),
+        ({"URI": "https://[::1/keys"}, "JSONWebKeySet.Remote.URI"),
+        ({"CacheDuration": "9999999999999h"}, "JSONWebKeySet.Remote.CacheDuration"),
+        ({"RequestTimeoutMs": 10**18}, "JSONWebKeySet.Remote.RequestTimeoutMs"),
+    ],
+)
+def test_a_key_set_that_no_proxy_could_fetch_is_a_violation(
+    changes: dict[str, object], path: str
+) -> None:
+    """The renderer would stumble over it, and so would everybody whose turn it is."""
+    remote = {"URI": "https://idp/keys", **changes}
+    with pytest.raises(InvalidInputError) as caught:
+        parse_jwt_provider(provider(JSONWebKeySet={"Remote": remote}))
+    assert [violation.path for violation in caught.value.violations] == [path]
+
+
+def test_a_clock_cannot_be_off_by_more_than_envoy_can_count() -> None:
+    with pytest.raises(InvalidInputError, match="ClockSkewSeconds"):
+        parse_jwt_provider(provider(ClockSkewSeconds=2**32))
+
+
 def test_a_jwt_provider_reports_every_violation() -> None:
     raw = provider(
         Issuer="",

@@ -1,0 +1,85 @@
+"""What each setting means, for people.  A test holds that none is missing and none is left over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+ZONE: Final[Mapping[str, str]] = {
+    "zone": "Name of the zone. Without it, the datacenter of the Consul agent.",
+    "trust_domain": "SPIFFE trust domain. All zones of a mesh share it, for good.",
+    "data_dir": "Directory for the admin token, the bundle and, without Vault, the CA.",
+    "embedded": "Run the embedded registry instead of using Consul: `true`, or the settings below.",
+    "embedded.listen": "Where the embedded registry listens.",
+    "consul.url": "HTTP API of a Consul agent of this datacenter.",
+    "consul.token_file": "File with the zone's ACL token.",
+    "consul.ca_file": "CA of Consul's TLS.",
+    "consul.cert_file": "Client certificate for Consul; needs `key_file`.",
+    "consul.key_file": "Its key.",
+    "consul.max_watches": "Services watched by a blocking query each; those beyond are swept. "
+    "Keep it well below the agent's `http_max_conns_per_client`.",
+    "ca.mode": "Who signs: `builtin` (a root in `data_dir`), `vault` (an intermediate that Vault "
+    "signed, its key in memory), `vault-sign` (Vault signs every leaf).",
+    "ca.leaf_ttl": "Life of a certificate; it is renewed at half of it.",
+    "ca.intermediate_ttl": "Life of the zone's intermediate; must exceed `leaf_ttl`.",
+    "ca.vault": "How Vault is reached; required with the modes `vault` and `vault-sign`.",
+    "ca.vault.address": "Vault's URL.",
+    "ca.vault.auth.token_file": "File with a Vault token. Give this or `approle`.",
+    "ca.vault.auth.approle": "Log in by AppRole. Give this or `token_file`.",
+    "ca.vault.auth.approle.role_id_file": "File with the role id.",
+    "ca.vault.auth.approle.secret_id_file": "File with the secret id.",
+    "ca.vault.mount": "Path of the PKI mount.",
+    "ca.vault.role": "Role that signs leaves in mode `vault-sign`.",
+    "ca.vault.ca_file": "CA of Vault's TLS.",
+    "ca.vault.namespace": "Vault namespace.",
+    "listen.api": "Enrolment and administration, HTTPS.",
+    "listen.xds": "xDS, gRPC with mutual TLS.",
+    "listen.metrics": "Metrics and health, plain HTTP.",
+    "advertise.api": "What agents are told to dial for the API. Without it, what is listened on; "
+    "this host's name where that is every address.",
+    "advertise.xds": "What agents are told to dial for xDS: every instance of the zone.",
+    "enrolment.rate": "Certificates a second, all callers together.",
+    "enrolment.burst": "Certificates at once, all callers together.",
+    "enrolment.per_address.rate": "Requests a second of one address (one /64 for IPv6).",
+    "enrolment.per_address.burst": "Requests at once of one address.",
+    "enrolment.reattest_for": "How long after its last certificate a host may prove itself again "
+    "with its used join token.",
+    "enrolment.max_token_ttl": "The longest life of a join token; not above `reattest_for`.",
+    "admin.token_file": "File with the admin token. Without it, `admin-token` in `data_dir`, made "
+    "at the first start.",
+    "log.level": "What is logged.",
+    "log.format": "`json` for programs, `text` for people.",
+}
+
+PROXY: Final[Mapping[str, str]] = {
+    "service": "The service that this proxy is for.",
+    "id": "The instance. Without it, `<service>-<host name>`.",
+    "zone_api": "Addresses of the zone's API.",
+    "join_token_file": "File with a join token. Give this or `consul_token_file`.",
+    "consul_token_file": "File with a Consul token that may register the service; needs "
+    "`bundle_file`.",
+    "bundle_file": "The mesh's trust bundle (`mesh ca bundle`). A join token pins it by itself.",
+    "state_dir": "What this proxy remembers; its owner's only.",
+    "inbound_address": "Address on which callers are served.",
+    "inbound_port": "Port on which callers are served.",
+    "advertise_address": "Address that callers dial. Without it, `inbound_address` if that is one "
+    "address, else this host's address towards the zone.",
+    "app": "Where the application listens. Without it, the proxy only calls.",
+    "upstreams": "Services that the application calls: `service:port` or `service:address:port`, "
+    "the place on this host where it finds them.",
+    "registration": "Who is told of the instance: the Consul agent of this host, the zone, nobody.",
+    "tags": "Tags of the registered service.",
+    "meta": "Metadata of the registered service.",
+    "consul.url": "HTTP API of this host's Consul agent.",
+    "consul.token_file": "File with a token that may register the service.",
+    "consul.ca_file": "CA of Consul's TLS.",
+    "health.kind": "How the application's health is found: a TCP connect, an HTTP GET, or not.",
+    "health.path": "Path of the HTTP check.",
+    "health.interval": "How often.",
+    "listen": "Readiness and metrics, plain HTTP.",
+    "app_metrics_url": "The application's own metrics, to be shown on the same page.",
+    "drain": "How long a stop waits for open connections.",
+    "envoy": "Another Envoy than the bundled one.",
+    "concurrency": "Envoy's worker threads.",
+    "log_level": "What the agent and Envoy log.",
+}
