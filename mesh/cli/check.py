@@ -88,6 +88,9 @@ def check(
         Path | None,
         typer.Option(envvar="VAULT_CACERT", metavar="FILE", help="CA of Vault's own TLS."),
     ] = None,
+    vault_namespace: Annotated[
+        str, typer.Option(envvar="VAULT_NAMESPACE", metavar="NAME", help="Vault namespace.")
+    ] = "",
     vault_mount: Annotated[str, typer.Option(metavar="PATH", help="The PKI mount.")] = "pki",
     vault_mode: Annotated[Mode, typer.Option(help="Who signs the leaves.")] = Mode.VAULT,
     wait: Annotated[
@@ -106,7 +109,9 @@ def check(
     place = ZonePlace(zone_address(zone, bundle), admin_token_file, named)
     auth: AuthMethod = TokenFile(vault_token_file) if vault_token_file else Token(vault_token)
     vault_place = (
-        VaultPlace(VaultSettings(vault, vault_ca_file), auth, vault_mount, vault_mode)
+        VaultPlace(
+            VaultSettings(vault, vault_ca_file, vault_namespace), auth, vault_mount, vault_mode
+        )
         if vault
         else None
     )

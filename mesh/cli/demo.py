@@ -30,9 +30,7 @@ def demo(
             help="File with an ACL token for that Consul.",
         ),
     ] = None,
-    keep: Annotated[
-        bool, typer.Option("--keep", envvar="KEEP", help="Leave the mesh up until Ctrl-C.")
-    ] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the mesh up until Ctrl-C.")] = False,
 ) -> None:
     """Run a whole mesh on this host and show what it does.
 

@@ -48,7 +48,7 @@ _Jwt = Annotated[
     ),
 ]
 _First = Annotated[bool, typer.Option("--first", help="Ask this permission before the others.")]
-_Description = Annotated[str | None, typer.Option(metavar="TEXT", help="For people.")]
+_Description = Annotated[str | None, typer.Option(metavar="TEXT", help="A note for people.")]
 
 _EXAMPLES: Final = (
     "\b\nExamples:\n"

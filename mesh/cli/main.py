@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import typer
 
@@ -77,8 +77,22 @@ app = typer.Typer(
 )
 
 
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        from mesh.cli.version import distribution  # noqa: PLC0415 - only who asks pays for it
+
+        typer.echo(f"mesh {distribution('consul-mesh')}")
+        raise typer.Exit
+
+
 @app.callback()
-def root() -> None:
+def root(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_version, help="Print the version."),
+    ] = False,
+) -> None:
     """A service mesh over Consul, Vault and Envoy."""
 
 

@@ -72,13 +72,14 @@ def proxy(
         ),
     ] = None,
     inbound_address: Annotated[
-        _Text, typer.Option(metavar="ADDRESS", help="Where callers are served.")
+        _Text, typer.Option(metavar="ADDRESS", help="Address where callers are served.")
     ] = None,
     inbound_port: Annotated[
-        int | None, typer.Option(metavar="PORT", help="Likewise; default 15006.")
+        int | None,
+        typer.Option(metavar="PORT", help="Port where callers are served; default 15006."),
     ] = None,
     advertise_address: Annotated[
-        _Text, typer.Option(metavar="ADDRESS", help="What callers dial.")
+        _Text, typer.Option(metavar="ADDRESS", help="Address that callers dial.")
     ] = None,
     listen: Annotated[
         _Text,
@@ -148,7 +149,7 @@ def _become_agent(config: Path | None, given: dict[str, Any], *, only_check: boo
     overrides = {name: value for name, value in given.items() if value is not None}
     settings = load_proxy(config, overrides).for_agent()
     if only_check:
-        typer.echo("the settings are valid")
+        typer.echo("the configuration is valid")
         return
     state = StateDir(Path(settings["state_dir"]))
     state.write(SETTINGS_FILE, json.dumps(settings, indent=1))

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -29,7 +30,6 @@ from mesh.model.violations import Violation
 
 _TIMEOUT: Final = 30.0
 _HANDSHAKE_TIMEOUT: Final = 10.0
-_ERROR: Final = 400
 _ZONE_PATH: Final = "/mesh/zone/"
 
 
@@ -267,7 +267,7 @@ def _answer(status: int, content: bytes, address: str) -> Mapping[str, Any]:
             f"the answer from {address} (status {status}) is not a zone's",
             remedy="check the address given with --zone",
         )
-    if status >= _ERROR:
+    if status >= HTTPStatus.BAD_REQUEST:
         raise ZoneRefusedError(
             status,
             str(found.get("error", f"the zone answered {status}")),

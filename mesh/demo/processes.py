@@ -7,6 +7,7 @@ import contextlib
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,6 @@ _TAIL: Final = 2_000
 _READY_WITHIN: Final = 30.0
 """Seconds that a part gets to become ready."""
 _POLL: Final = 0.02
-_OK: Final = 200
 
 
 class ProcessError(Exception):
@@ -80,7 +80,7 @@ class Child:
                 self.check()
                 try:
                     async with session.get(url) as answer:
-                        if answer.status == _OK:
+                        if answer.status == HTTPStatus.OK:
                             return
                         last = (await answer.text()).strip()
                 except (aiohttp.ClientError, TimeoutError):

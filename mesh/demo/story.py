@@ -13,6 +13,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
 import aiohttp
@@ -29,8 +30,6 @@ _SECONDS: Final = 10.0
 """How long an act waits for what it expects."""
 _REQUESTS: Final = 300
 """Requests sent while something is broken on purpose."""
-_OK: Final = 200
-_FORBIDDEN: Final = 403
 _NEWEST_LEGACY: Final = "1.8"
 
 
@@ -112,16 +111,16 @@ class Story:
     async def refused(self) -> str:
         """Call before any intention."""
         status, body = await self._get("/")
-        _expect(status == _FORBIDDEN, f"web → api answered {status}: {body}")
+        _expect(status == HTTPStatus.FORBIDDEN, f"web → api answered {status}: {body}")
         _expect("mesh intention allow web api" in body, f"the refusal does not help: {body}")
         return f"403: {body}"
 
     async def allowed(self) -> str:
         """Allow the call and time how long that takes to bite, then take it back and again."""
         took = [
-            await self._bite(Intention("web", "api", Action.ALLOW), _OK),
-            await self._bite(Intention("web", "api", Action.DENY), _FORBIDDEN),
-            await self._bite(Intention("web", "api", Action.ALLOW), _OK),
+            await self._bite(Intention("web", "api", Action.ALLOW), HTTPStatus.OK),
+            await self._bite(Intention("web", "api", Action.DENY), HTTPStatus.FORBIDDEN),
+            await self._bite(Intention("web", "api", Action.ALLOW), HTTPStatus.OK),
         ]
         shown = ", ".join(f"{1000 * each:.0f}" for each in took)
         return f"allow, deny, allow: each bit after {shown} ms"
@@ -129,9 +128,9 @@ class Story:
     async def chained(self) -> str:
         """Allow the second hop."""
         status, body = await self._get("/orders/1")
-        _expect(status != _OK, "api → db was allowed without an intention")
+        _expect(status != HTTPStatus.OK, "api → db was allowed without an intention")
         await self._consul.intentions.put(Intention("api", "db", Action.ALLOW))
-        await self._until("/orders/1", _OK)
+        await self._until("/orders/1", HTTPStatus.OK)
         _, body = await self._get("/orders/1")
         _expect("espresso" in body, f"the chain answered {body}")
         return f"GET /orders/1 → {body}"
@@ -164,11 +163,11 @@ class Story:
             Action.ALLOW, path=PathMatch(PathMatchKind.PREFIX, "/orders"), methods=("GET",)
         )
         await self._consul.intentions.put(Intention("web", "api", permissions=(read,)))
-        await self._until("/", _FORBIDDEN)
-        await self._until("/orders/2", _OK)
+        await self._until("/", HTTPStatus.FORBIDDEN)
+        await self._until("/orders/2", HTTPStatus.OK)
         status, body = await self._get("/orders/2", method="DELETE")
-        _expect(status == _FORBIDDEN, f"DELETE /orders/2 answered {status}")
-        await self._bite(Intention("web", "api", Action.ALLOW), _OK)
+        _expect(status == HTTPStatus.FORBIDDEN, f"DELETE /orders/2 answered {status}")
+        await self._bite(Intention("web", "api", Action.ALLOW), HTTPStatus.OK)
         return f"GET /orders passes, DELETE does not: {body}"
 
     async def rotated(self) -> str:
@@ -195,7 +194,7 @@ class Story:
             await self._estate.start_zone()
             await load.reach(_REQUESTS // 3)
         _expect(load.tally.failed == 0, str(load.tally))
-        took = await self._bite(Intention("web", "api", Action.DENY), _FORBIDDEN)
+        took = await self._bite(Intention("web", "api", Action.DENY), HTTPStatus.FORBIDDEN)
         return f"{load.tally}; back again, an intention bit after {1000 * took:.0f} ms"
 
     # Tools

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -19,7 +20,6 @@ from mesh.embedded.errors import RefusedError
 from mesh.embedded.records import Check, CheckPlan, Service
 from mesh.embedded.store import Transaction
 
-_BAD_REQUEST = 400
 _UNSUPPORTED_CHECKS = ("Args", "ScriptArgs", "DockerContainerID", "GRPC", "UDP", "H2PING")
 
 
@@ -40,12 +40,12 @@ def registration(body: Body) -> Registration:
     """
     found = definitions.service(body, node=NODE_NAME)
     if not found.name:
-        raise RefusedError("Missing service name", _BAD_REQUEST)
+        raise RefusedError("Missing service name", HTTPStatus.BAD_REQUEST)
     if "SidecarService" in body.body("Connect"):
         raise RefusedError(
             "Connect.SidecarService is not supported by the embedded registry: "
             "register the connect-proxy as a service of its own",
-            _BAD_REQUEST,
+            HTTPStatus.BAD_REQUEST,
         )
     _require_proxy_fields(found)
     if found.address and not found.tagged_addresses:
@@ -76,7 +76,7 @@ def check(
     """
     status = body.text("Status")
     if status and status not in catalog.STATUSES:
-        raise RefusedError("Bad check status", _BAD_REQUEST)
+        raise RefusedError("Bad check status", HTTPStatus.BAD_REQUEST)
     plan = _plan(body, service_id, body.text("CheckID") or body.text("ID") or default_id)
     return (
         Check(
@@ -127,7 +127,7 @@ def _plan(body: Body, service_id: str, check_id: str) -> CheckPlan:
             raise RefusedError(
                 f"Invalid check: {name} checks are not supported by the embedded registry: "
                 "use TTL, TCP, HTTP or AliasService",
-                _BAD_REQUEST,
+                HTTPStatus.BAD_REQUEST,
             )
     ttl, interval = body.seconds("TTL"), body.seconds("Interval")
     targets = {"tcp": body.text("TCP"), "http": body.text("HTTP")}
@@ -136,10 +136,11 @@ def _plan(body: Body, service_id: str, check_id: str) -> CheckPlan:
     if body.text("AliasService"):
         kind, target = "alias", body.text("AliasService")
     if kind == "ttl" and ttl <= 0:
-        raise RefusedError("Invalid check: TTL must be > 0 for TTL checks", _BAD_REQUEST)
+        raise RefusedError("Invalid check: TTL must be > 0 for TTL checks", HTTPStatus.BAD_REQUEST)
     if kind in targets and interval <= 0:
         raise RefusedError(
-            "Invalid check: Interval must be > 0 for Script, HTTP, or TCP checks", _BAD_REQUEST
+            "Invalid check: Interval must be > 0 for Script, HTTP, or TCP checks",
+            HTTPStatus.BAD_REQUEST,
         )
     return CheckPlan(
         id=check_id,
@@ -170,7 +171,9 @@ def _require_proxy_fields(found: Service) -> None:
     if problems:
         plural = "" if len(problems) == 1 else "s"
         lines = "".join(f"\t* {problem}\n" for problem in problems)
-        raise RefusedError(f"{len(problems)} error{plural} occurred:\n{lines}\n", _BAD_REQUEST)
+        raise RefusedError(
+            f"{len(problems)} error{plural} occurred:\n{lines}\n", HTTPStatus.BAD_REQUEST
+        )
 
 
 def _tagged(found: Service) -> dict[str, Any]:

@@ -7,6 +7,7 @@ JSON object read that way; a value of the wrong type is refused by name.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,8 +16,6 @@ from mesh.embedded import durations
 from mesh.embedded.errors import RefusedError
 
 T = TypeVar("T")
-
-_BAD_REQUEST = 400
 
 
 def fold(key: str) -> str:
@@ -34,7 +33,7 @@ def json(raw: bytes, *, what: str = "Request decode failed") -> Any:
     try:
         return msgspec.json.decode(raw)
     except msgspec.DecodeError as error:
-        raise RefusedError(f"{what}: {error}", _BAD_REQUEST) from error
+        raise RefusedError(f"{what}: {error}", HTTPStatus.BAD_REQUEST) from error
 
 
 class Body:
@@ -114,7 +113,7 @@ class Body:
         try:
             return durations.read(self._fields.get(fold(name)))
         except durations.InvalidDurationError as error:
-            raise RefusedError(f"Request decode failed: {error}", _BAD_REQUEST) from error
+            raise RefusedError(f"Request decode failed: {error}", HTTPStatus.BAD_REQUEST) from error
 
     def _typed(self, name: str, kind: type[T]) -> T:
         value = self._fields[fold(name)]
@@ -122,7 +121,7 @@ class Body:
             return msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
             raise RefusedError(
-                f"Request decode failed: {self._path}.{name}: {error}", _BAD_REQUEST
+                f"Request decode failed: {self._path}.{name}: {error}", HTTPStatus.BAD_REQUEST
             ) from error
 
 
@@ -131,7 +130,7 @@ def _wrong(path: str, value: object, kind: str) -> RefusedError:
     found = names.get(type(value), "number")
     return RefusedError(
         f"Request decode failed: json: cannot unmarshal {found} into field {path} of type {kind}",
-        _BAD_REQUEST,
+        HTTPStatus.BAD_REQUEST,
     )
 
 

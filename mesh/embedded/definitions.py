@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 from mesh.embedded.decode import Body, canonical
 from mesh.embedded.errors import RefusedError
 from mesh.embedded.records import Check, Node, Service
 
-_BAD_REQUEST = 400
 _PROXY_KEYS = (
     "DestinationServiceName",
     "DestinationServiceID",
@@ -101,7 +101,9 @@ def _proxy(body: Body) -> dict[str, Any]:
     proxy = canonical(given, _PROXY_KEYS)
     upstreams = proxy.get("Upstreams")
     if upstreams is not None and not isinstance(upstreams, list):
-        raise RefusedError("Request decode failed: Proxy.Upstreams is not a list", _BAD_REQUEST)
+        raise RefusedError(
+            "Request decode failed: Proxy.Upstreams is not a list", HTTPStatus.BAD_REQUEST
+        )
     if upstreams:
         proxy["Upstreams"] = [_upstream(each) for each in upstreams if isinstance(each, dict)]
     return {**proxy, **{key: proxy.get(key) or value for key, value in empty.items()}}

@@ -6,6 +6,7 @@ mesh, and whether the mesh can do it, is read by the mesh from what is stored.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 from mesh.embedded import chains, entry_fields, intentions
@@ -13,7 +14,6 @@ from mesh.embedded.errors import RefusedError
 from mesh.embedded.records import Entry
 from mesh.embedded.store import CONFIG, INTENTIONS, Transaction
 
-_BAD_REQUEST = 400
 _INDEXES = ("CreateIndex", "ModifyIndex")
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "service-defaults": {"MeshGateway": {}, "Expose": {}},
@@ -117,4 +117,4 @@ def _touch(tx: Transaction, kind: str) -> None:
 
 
 def _undecodable(reason: str) -> RefusedError:
-    return RefusedError(f"Bad request: Request decoding failed: {reason}", _BAD_REQUEST)
+    return RefusedError(f"Bad request: Request decoding failed: {reason}", HTTPStatus.BAD_REQUEST)

@@ -5,7 +5,7 @@ They live in ``service-intentions`` entries, one per destination, as in Consul 1
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -46,7 +46,10 @@ def checked_entry(entry: Entry) -> Entry:
 
 def every(store: Store) -> list[dict[str, Any]]:
     """Return every intention, by precedence, then destination and source."""
-    found = [each for entry in store.entries.by("kind", KIND) for each in _of(entry)]
+    return _ranked(each for entry in store.entries.by("kind", KIND) for each in _of(entry))
+
+
+def _ranked(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(
         found,
         key=lambda each: (-each["Precedence"], each["DestinationName"], each["SourceName"]),
@@ -62,8 +65,11 @@ def exact(store: Store, source: str, destination: str) -> dict[str, Any] | None:
 
 def matching(store: Store, side: str, name: str) -> list[dict[str, Any]]:
     """Return the intentions whose ``side`` (Source, Destination) is ``name`` or a wildcard."""
-    key = f"{side}Name"
-    return [each for each in every(store) if each[key] in {name, WILDCARD}]
+    if side == "Source":
+        return [each for each in every(store) if each["SourceName"] in {name, WILDCARD}]
+    # An entry is named after its destination: there is no need to look at the others.
+    entries = (store.entries.get(KIND, each) for each in dict.fromkeys((name, WILDCARD)))
+    return _ranked(each for entry in entries if entry is not None for each in _of(entry))
 
 
 def allowed(store: Store, source: str, destination: str, *, default: bool) -> bool:

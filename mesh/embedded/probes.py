@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import aiohttp
 from yarl import URL
@@ -12,7 +13,6 @@ from mesh.embedded.records import CheckPlan
 
 _OUTPUT_BYTES = 4096
 _OK = range(200, 300)
-_TOO_MANY_REQUESTS = 429
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ async def http(plan: CheckPlan, session: aiohttp.ClientSession) -> Finding:
     status = "critical"
     if response.status in _OK:
         status = "passing"
-    elif response.status == _TOO_MANY_REQUESTS:
+    elif response.status == HTTPStatus.TOO_MANY_REQUESTS:
         status = "warning"
     shown = body.decode("utf-8", "replace")
     line = f"{response.status} {response.reason}"

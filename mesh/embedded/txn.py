@@ -5,6 +5,8 @@ Every operation that fails is named; one failure undoes all.
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from mesh.embedded import verbs
 from mesh.embedded.decode import Body
 from mesh.embedded.errors import RefusedError
@@ -12,9 +14,6 @@ from mesh.embedded.store import Transaction
 from mesh.embedded.verbs import Operation, Results, Surroundings
 
 LIMIT = 64
-
-_BAD_REQUEST = 400
-_TOO_LARGE = 413
 
 
 class TransactionFailedError(Exception):
@@ -34,10 +33,13 @@ def read(raw: object) -> list[Operation]:
 
     """
     if not isinstance(raw, list):
-        raise RefusedError("Failed to parse body: expected a list of operations", _BAD_REQUEST)
+        raise RefusedError(
+            "Failed to parse body: expected a list of operations", HTTPStatus.BAD_REQUEST
+        )
     if len(raw) > LIMIT:
         raise RefusedError(
-            f"Transaction contains too many operations ({len(raw)} > {LIMIT})", _TOO_LARGE
+            f"Transaction contains too many operations ({len(raw)} > {LIMIT})",
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         )
     operations = []
     for item in raw:

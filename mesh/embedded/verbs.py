@@ -6,6 +6,7 @@ import base64
 import binascii
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from mesh.embedded import catalog, definitions, kv, sessions, wire
@@ -17,7 +18,6 @@ from mesh.embedded.store import Transaction
 READS = frozenset({"get", "get-tree", "check-index", "check-session", "check-not-exists"})
 """Verbs that change nothing."""
 
-_BAD_REQUEST = 400
 
 Results = list[dict[str, Any]]
 
@@ -180,7 +180,7 @@ def value(body: Body) -> bytes:
     try:
         return base64.b64decode(body.text("Value"), validate=True)
     except binascii.Error as error:
-        raise RefusedError(f"Failed to parse body: {error}", _BAD_REQUEST) from error
+        raise RefusedError(f"Failed to parse body: {error}", HTTPStatus.BAD_REQUEST) from error
 
 
 APPLY: dict[str, Callable[[Transaction, Operation, Surroundings], Results]] = {

@@ -10,6 +10,7 @@ join of its resources' ``wire`` after the serialised header fields
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -51,7 +52,7 @@ def pack(name: str, message: Any) -> Resource:
     """Serialise ``message`` (a protobuf message) under ``name``."""
     body = message.SerializeToString(deterministic=True)
     version = hashlib.blake2b(body, digest_size=_VERSION_BYTES).hexdigest()
-    type_url = TYPE_PREFIX + message.DESCRIPTOR.full_name
+    type_url = sys.intern(TYPE_PREFIX + message.DESCRIPTOR.full_name)
     resource = discovery_pb2.Resource(name=name, version=version)
     resource.resource.type_url = type_url
     resource.resource.value = body

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -111,7 +112,8 @@ class _Reader:
         if not isinstance(value, str) or not value:
             self.report.add(f"{path}{key}", "expected a non-empty string")
             return ""
-        return value
+        # Thousands of proxies name the same services.
+        return sys.intern(value)
 
     def name(self, raw: Mapping[str, Any], key: str, path: str = "") -> str:
         value = self.text(raw, key, path)

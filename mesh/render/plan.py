@@ -8,7 +8,7 @@ would read as removed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Final
 
 from mesh.model.names import WILDCARD
 from mesh.model.proxies import ProxyNeed, Upstream
@@ -28,35 +28,34 @@ from mesh.render.parts import Part
 from mesh.world.facets import Aspect, Facet
 from mesh.world.snapshot import World
 
+Plan = tuple[Part, ...]
+"""The parts of one proxy, each once."""
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The parts of one proxy, each once, and the facets that the choice of them read."""
-
-    parts: tuple[Part, ...]
-    reads: frozenset[Facet]
+EVERY_PLAN: Final = frozenset(
+    {
+        Facet(Aspect.PROXY_DEFAULTS),
+        Facet(Aspect.DEFAULT_POLICY),
+        Facet(Aspect.INTENTIONS, WILDCARD),
+    }
+)
+"""Facets that the plan of any proxy with an upstream may turn on."""
+UPSTREAM_ASPECTS: Final = frozenset({Aspect.KNOWN, Aspect.PROTOCOL, Aspect.INTENTIONS})
+"""What, of an upstream, the plans of its callers turn on."""
 
 
 def plan(world: World, need: ProxyNeed) -> Plan:
-    """Choose the parts for ``need``."""
+    """Choose the parts for ``need``.
+
+    The choice looks at :data:`EVERY_PLAN` and at the :data:`UPSTREAM_ASPECTS` of
+    :func:`services_of` the need, and at nothing else.
+    """
     parts: dict[Part, None] = {}
-    reads = {Facet(Aspect.PROXY_DEFAULTS)}
     if need.inbound is not None:
         parts[Inbound(need.service, need.inbound)] = None
     for upstream in need.upstreams:
-        service = upstream.service
-        reads.update(
-            (
-                Facet(Aspect.KNOWN, service),
-                Facet(Aspect.PROTOCOL, service),
-                Facet(Aspect.INTENTIONS, service),
-                Facet(Aspect.INTENTIONS, WILDCARD),
-                Facet(Aspect.DEFAULT_POLICY),
-            )
-        )
-        if service in world.instances:
+        if upstream.service in world.instances:
             parts.update(dict.fromkeys(_outbound(world, need.service, upstream)))
-    return Plan(tuple(parts), frozenset(reads))
+    return tuple(parts)
 
 
 def services_of(need: ProxyNeed) -> frozenset[str]:

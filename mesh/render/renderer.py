@@ -8,29 +8,20 @@ looked at.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from dataclasses import dataclass
 from typing import TypeVar
 
 from mesh.envoy.resource import TYPE_URLS, Resource, Snapshot
 from mesh.model.proxies import ProxyNeed
 from mesh.render.parts import Part
-from mesh.render.plan import Plan, plan, services_of
+from mesh.render.plan import EVERY_PLAN, UPSTREAM_ASPECTS, Plan, plan, services_of
 from mesh.world.facets import Facet
 from mesh.world.reduce import Touched
 from mesh.world.snapshot import World
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-
-@dataclass(slots=True)
-class _Rendered:
-    """A part in use: its resources and the sessions that have it."""
-
-    resources: tuple[Resource, ...]
-    reads: tuple[Facet, ...]
-    sessions: set[int] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -46,66 +37,57 @@ class Renderer:
     def __init__(self, world: World) -> None:
         """Start from ``world`` with no session."""
         self.world = world
-        self._parts: dict[Part, _Rendered] = {}
         self._sessions: dict[int, _Session] = {}
-        self._parts_reading: defaultdict[Facet, set[Part]] = defaultdict(set)
-        self._sessions_reading: defaultdict[Facet, set[int]] = defaultdict(set)
-        self._needed: defaultdict[str, int] = defaultdict(int)
+        self._rendered: dict[Part, tuple[Resource, ...]] = {}
+        self._uses: Counter[Part] = Counter()
+        # Who must be looked at when the world moves: parts that read a facet, the sessions that
+        # have such a part (one that reads nothing never changes), and those that call a service.
+        self._readers: defaultdict[Facet, set[Part]] = defaultdict(set)
+        self._holders: defaultdict[Part, set[int]] = defaultdict(set)
+        self._callers: defaultdict[str, set[int]] = defaultdict(set)
 
     @property
     def needed(self) -> frozenset[str]:
         """The services whose instances some session depends on."""
-        return frozenset(self._needed)
+        return frozenset(self._callers)
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is held for anybody."""
-        kept = (self._sessions, self._parts, self._parts_reading, self._sessions_reading)
-        return not any(kept) and not self._needed
+        return not any(
+            (
+                self._sessions,
+                self._rendered,
+                self._uses,
+                self._readers,
+                self._holders,
+                self._callers,
+            )
+        )
 
     def connect(self, session: int, need: ProxyNeed) -> Snapshot:
         """Add ``session`` and return all it shall have."""
         chosen = plan(self.world, need)
-        self._adopt(session, chosen)
-        self._sessions[session] = _Session(need, chosen, self._assemble(chosen))
+        self._take(session, chosen)
         for service in services_of(need):
-            self._needed[service] += 1
-        return self._sessions[session].snapshot
+            self._callers[service].add(session)
+        snapshot = self._assemble(chosen)
+        self._sessions[session] = _Session(need, chosen, snapshot)
+        return snapshot
 
     def disconnect(self, session: int) -> None:
         """Forget ``session`` and whatever only it had; an unknown session is ignored."""
         gone = self._sessions.pop(session, None)
         if gone is None:
             return
-        self._release(session, gone.plan)
+        self._drop(session, gone.plan)
         for service in services_of(gone.need):
-            self._needed[service] -= 1
-            if not self._needed[service]:
-                del self._needed[service]
+            _remove(self._callers, service, session)
 
     def advance(self, world: World, touched: Touched) -> dict[int, Snapshot]:
         """Move on to ``world`` and return the new snapshot of every session that differs."""
         self.world = world
-        replan: set[int] = set()
-        affected: set[int] = set()
-        stale: set[Part] = set()
-        for facet in touched:
-            replan |= self._sessions_reading.get(facet, set())
-            stale |= self._parts_reading.get(facet, set())
-        for part in stale:
-            rendered = self._parts[part]
-            resources = part.render(world)
-            if resources != rendered.resources:
-                rendered.resources = resources
-                affected |= rendered.sessions
-        for number in replan:
-            session = self._sessions[number]
-            chosen = plan(world, session.need)
-            if chosen != session.plan:
-                former, session.plan = session.plan, chosen
-                # Adopt first: a part that both plans have keeps its rendering.
-                self._adopt(number, chosen, instead_of=former)
-                affected.add(number)
+        affected = self._render_again(touched) | self._plan_again(touched)
         changed: dict[int, Snapshot] = {}
         for number in affected:
             session = self._sessions[number]
@@ -122,37 +104,68 @@ class Renderer:
         found = self._sessions.get(session)
         return found.snapshot if found is not None else None
 
-    def _adopt(self, session: int, chosen: Plan, instead_of: Plan | None = None) -> None:
-        for part in chosen.parts:
-            rendered = self._parts.get(part)
-            if rendered is None:
-                reads = part.reads()
-                rendered = self._parts[part] = _Rendered(part.render(self.world), reads)
-                for facet in reads:
-                    self._parts_reading[facet].add(part)
-            rendered.sessions.add(session)
-        if instead_of is not None:
-            kept = frozenset(chosen.parts)
-            parts = tuple(part for part in instead_of.parts if part not in kept)
-            self._release(session, Plan(parts, instead_of.reads - chosen.reads))
-        for facet in chosen.reads:
-            self._sessions_reading[facet].add(session)
+    def _render_again(self, touched: Touched) -> set[int]:
+        """Render the parts that read a touched facet; return who has one that came out new."""
+        affected: set[int] = set()
+        stale = {part for facet in touched for part in self._readers.get(facet, ())}
+        for part in stale:
+            resources = part.render(self.world)
+            if resources != self._rendered[part]:
+                self._rendered[part] = resources
+                affected |= self._holders[part]
+        return affected
 
-    def _release(self, session: int, former: Plan) -> None:
-        for part in former.parts:
-            rendered = self._parts[part]
-            rendered.sessions.discard(session)
-            if not rendered.sessions:
-                del self._parts[part]
-                for facet in rendered.reads:
-                    _remove(self._parts_reading, facet, part)
-        for facet in former.reads:
-            _remove(self._sessions_reading, facet, session)
+    def _plan_again(self, touched: Touched) -> set[int]:
+        """Plan for the sessions whose plan may turn on a touched facet; return who has another."""
+        affected: set[int] = set()
+        for number in self._turning_on(touched):
+            session = self._sessions[number]
+            chosen = plan(self.world, session.need)
+            if chosen != session.plan:
+                former, session.plan = session.plan, chosen
+                # Taken before the former is dropped: what both have keeps its rendering.
+                self._take(number, chosen)
+                self._drop(number, former)
+                affected.add(number)
+        return affected
+
+    def _turning_on(self, touched: Touched) -> set[int]:
+        if touched & EVERY_PLAN:
+            return set(self._sessions)
+        found: set[int] = set()
+        for facet in touched:
+            if facet.aspect in UPSTREAM_ASPECTS:
+                found |= self._callers.get(facet.name, set())
+        return found
+
+    def _take(self, session: int, chosen: Plan) -> None:
+        for part in chosen:
+            reads = part.reads()
+            if part not in self._rendered:
+                self._rendered[part] = part.render(self.world)
+                for facet in reads:
+                    self._readers[facet].add(part)
+            self._uses[part] += 1
+            if reads:
+                self._holders[part].add(session)
+
+    def _drop(self, session: int, former: Plan) -> None:
+        kept = self._sessions[session].plan if session in self._sessions else ()
+        for part in former:
+            reads = part.reads()
+            if reads and part not in kept:
+                _remove(self._holders, part, session)
+            self._uses[part] -= 1
+            if not self._uses[part]:
+                del self._uses[part]
+                del self._rendered[part]
+                for facet in reads:
+                    _remove(self._readers, facet, part)
 
     def _assemble(self, chosen: Plan) -> Snapshot:
         by_type: dict[str, list[Resource]] = {type_url: [] for type_url in TYPE_URLS}
-        for part in chosen.parts:
-            for resource in self._parts[part].resources:
+        for part in chosen:
+            for resource in self._rendered[part]:
                 by_type[resource.type_url].append(resource)
         return {
             type_url: tuple(sorted(found, key=lambda one: one.name))

@@ -6,10 +6,12 @@ about the same subject, gives the same world.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
-from mesh.model.intentions import Intention, JwtProvider
+from mesh.model.intentions import Intention, IntentionsByDestination, JwtProvider
 from mesh.model.services import Instance, ProxyDefaults, ServiceDefaults
 
 
@@ -37,9 +39,21 @@ class CatalogChanged:
 
 @dataclass(frozen=True, slots=True)
 class IntentionsChanged:
-    """Every intention of the zone."""
+    """Every intention of the zone, by destination, each group in a steady order.
 
-    intentions: tuple[Intention, ...]
+    A source that hands on an unchanged group as the same object spares everybody who compares:
+    one intention of twenty thousand changes at a time.
+    """
+
+    by_destination: IntentionsByDestination
+
+    @classmethod
+    def of(cls, intentions: Iterable[Intention]) -> Self:
+        """Group ``intentions``."""
+        groups: defaultdict[str, list[Intention]] = defaultdict(list)
+        for intention in sorted(intentions, key=lambda one: (one.source, one.id)):
+            groups[intention.destination].append(intention)
+        return cls({destination: tuple(found) for destination, found in groups.items()})
 
 
 @dataclass(frozen=True, slots=True)

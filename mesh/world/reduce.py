@@ -7,12 +7,10 @@ not depend on the order of changes about different subjects.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, assert_never
 
-from mesh.model.intentions import Intention
 from mesh.world.changes import (
     CatalogChanged,
     Change,
@@ -79,13 +77,7 @@ def _forgotten(world: World, change: InstancesForgotten) -> tuple[World, Touched
 
 
 def _intentions(world: World, change: IntentionsChanged) -> tuple[World, Touched]:
-    grouped: defaultdict[str, list[Intention]] = defaultdict(list)
-    for intention in change.intentions:
-        grouped[intention.destination].append(intention)
-    after = {
-        destination: tuple(sorted(found, key=lambda one: (one.source, one.id)))
-        for destination, found in grouped.items()
-    }
+    after = change.by_destination
     touched = frozenset(
         Facet(Aspect.INTENTIONS, name) for name in _differing(world.intentions, after)
     )

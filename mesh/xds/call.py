@@ -29,6 +29,10 @@ from mesh.xds.transport import Connection
 
 MAX_EARLY: Final = 64
 """Requests that a proxy may send before it is told anything."""
+MAX_EARLY_BYTES: Final = 4 << 20
+"""Bytes of them all together."""
+MAX_UPSTREAMS: Final = 2048
+"""Upstreams of one proxy: for each the zone asks Consul, whoever may have named it."""
 _LONGEST_ID: Final = 256
 """Characters of a node's id: it goes into logs and listings."""
 METHOD: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
@@ -234,9 +238,12 @@ class ProxyCall:
 
     def _keep(self, request: discovery_pb2.DeltaDiscoveryRequest) -> None:
         """Remember what the proxy asks before there is an answer."""
-        if len(self._early) >= MAX_EARLY:
+        size = sum(each.ByteSize() for each in (*self._early, request))
+        if len(self._early) >= MAX_EARLY or size > MAX_EARLY_BYTES:
             raise self._refused(
-                Status.INVALID_ARGUMENT, f"more than {MAX_EARLY} requests before the first answer"
+                Status.INVALID_ARGUMENT,
+                f"more than {MAX_EARLY} requests, or {MAX_EARLY_BYTES} bytes, "
+                "before the first answer",
             )
         self._early.append(request)
 
@@ -255,6 +262,11 @@ class ProxyCall:
                 Status.PERMISSION_DENIED,
                 f"node {self._node!r} claims to be service {need.service!r} in zone {need.zone!r}, "
                 f"but its certificate is for {identity.uri}: enrol the proxy for its own service",
+            )
+        if len(need.upstreams) > MAX_UPSTREAMS:
+            raise self._refused(
+                Status.INVALID_ARGUMENT,
+                f"{len(need.upstreams)} upstreams: at most {MAX_UPSTREAMS} are served to one proxy",
             )
         service, _, instance = node.id.partition("/")
         if service != identity.service or not instance or node.id != self._node:

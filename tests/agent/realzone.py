@@ -52,7 +52,7 @@ class RealZone:
     def allow(self, *pairs: tuple[str, str]) -> None:
         """Replace all intentions: each pair may call, nobody else."""
         found = tuple(Intention(source, target, Action.ALLOW) for source, target in pairs)
-        self.tell(IntentionsChanged(found))
+        self.tell(IntentionsChanged.of(found))
 
     def runs(self, service: str, port: int) -> None:
         """Have one instance of a service on loopback."""

@@ -225,7 +225,7 @@ def tell_of_requests(zone: RealZone, keys: str) -> None:
         Permission(Action.ALLOW, path=PathMatch(PathMatchKind.PREFIX, path), jwt=token)
         for path, token in (("/open", ()), ("/closed", (JwtRequirement("login"),)))
     )
-    zone.tell(IntentionsChanged((Intention("web", "db", permissions=permissions),)))
+    zone.tell(IntentionsChanged.of((Intention("web", "db", permissions=permissions),)))
 
 
 @contextlib.asynccontextmanager

@@ -19,6 +19,9 @@ from mesh.embedded.server import EmbeddedRegistry
 from tests.realconsul import RealConsul
 
 _VARIABLES = (
+    "CONSUL_CACERT",
+    "CONSUL_CLIENT_CERT",
+    "CONSUL_CLIENT_KEY",
     "CONSUL_HTTP_ADDR",
     "CONSUL_HTTP_TOKEN",
     "CONSUL_HTTP_TOKEN_FILE",
@@ -26,6 +29,8 @@ _VARIABLES = (
     "MESH_BUNDLE_FILE",
     "MESH_ZONE_API",
     "VAULT_ADDR",
+    "VAULT_CACERT",
+    "VAULT_NAMESPACE",
     "VAULT_TOKEN",
     "VAULT_TOKEN_FILE",
 )
@@ -81,10 +86,15 @@ def put(url: str, path: str, body: Mapping[str, Any], token: str = "") -> None:
 
 
 @pytest.fixture
-def mesh(monkeypatch: pytest.MonkeyPatch) -> Mesh:
-    """The command, with nothing of this host's environment."""
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of this host's environment reaches a command."""
     for name in _VARIABLES:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def mesh(bare_environment: None) -> Mesh:
+    """The command, with nothing of this host's environment."""
 
     def run(*arguments: str, env: Mapping[str, str] | None = None, **more: Any) -> Result:
         result = CliRunner().invoke(app, arguments, env=env, **more)

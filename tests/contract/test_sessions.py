@@ -107,22 +107,16 @@ async def test_the_end_of_a_session_frees_its_keys(
     assert status == 404 or "Session" not in reply.json[0]
 
 
-async def test_the_lock_delay_holds_others_off_after_the_end(consul_api: Api) -> None:
+@pytest.mark.parametrize(("delay", "locked"), [("30s", False), ("0s", True)])
+async def test_the_lock_delay_holds_others_off_after_the_end(
+    consul_api: Api, delay: str, *, locked: bool
+) -> None:
     path = f"/v1/kv/{consul_api.unique('lock')}"
-    first = await create(consul_api, LockDelay="30s")
+    first = await create(consul_api, LockDelay=delay)
     second = await create(consul_api)
     await consul_api.put(path, b"1", acquire=first)
     await consul_api.put(f"/v1/session/destroy/{first}")
-    assert (await consul_api.put(path, b"2", acquire=second)).json is False
-
-
-async def test_without_lock_delay_the_next_may_lock_at_once(consul_api: Api) -> None:
-    path = f"/v1/kv/{consul_api.unique('lock')}"
-    first = await create(consul_api, LockDelay="0s")
-    second = await create(consul_api)
-    await consul_api.put(path, b"1", acquire=first)
-    await consul_api.put(f"/v1/session/destroy/{first}")
-    assert (await consul_api.put(path, b"2", acquire=second)).json is True
+    assert (await consul_api.put(path, b"2", acquire=second)).json is locked
 
 
 async def test_a_session_that_is_not_renewed_runs_out(consul_api: Api) -> None:

@@ -53,7 +53,7 @@ KNOWN = (InstancesChanged("api", (ONE,)), InstancesChanged("db", ()), HTTP_API)
 
 
 def test_a_proxy_gets_only_what_its_service_may_call() -> None:
-    renderer = Renderer(world_after(*KNOWN, IntentionsChanged((ALLOW,))))
+    renderer = Renderer(world_after(*KNOWN, IntentionsChanged.of((ALLOW,))))
     snapshot = renderer.connect(1, WEB)
     assert names(snapshot[CLUSTER]) == ["api", "local:app"]
     assert names(snapshot[ENDPOINTS]) == ["api"]
@@ -77,17 +77,17 @@ def test_a_forbidden_http_call_is_told_who_what_and_how_to_allow_it() -> None:
 def test_an_intention_changes_the_route_and_leaves_the_listener_alone() -> None:
     renderer = Renderer(world_after(*KNOWN))
     before = renderer.connect(1, WEB)
-    after = move(renderer, IntentionsChanged((ALLOW,)))[1]
+    after = move(renderer, IntentionsChanged.of((ALLOW,)))[1]
     assert after[LISTENER] == before[LISTENER]
     assert unpack(after[ROUTE][0]).virtual_hosts[0].routes[0].route.cluster == "api"
-    back = move(renderer, IntentionsChanged(()))[1]
+    back = move(renderer, IntentionsChanged.of(()))[1]
     assert back == before
 
 
 def test_the_callee_admits_the_caller_and_its_listener_stays() -> None:
     renderer = Renderer(world_after(*KNOWN))
     before = renderer.connect(1, API)
-    after = move(renderer, IntentionsChanged((ALLOW,)))[1]
+    after = move(renderer, IntentionsChanged.of((ALLOW,)))[1]
     assert after[LISTENER] == before[LISTENER]
     context = unpack(after[SECRET][0]).validation_context
     pattern = context.match_typed_subject_alt_names[0].matcher.safe_regex.regex
@@ -95,10 +95,12 @@ def test_the_callee_admits_the_caller_and_its_listener_stays() -> None:
 
 
 def test_permissions_bring_the_http_manager_in_and_take_it_out_again() -> None:
-    renderer = Renderer(world_after(*KNOWN, IntentionsChanged((ALLOW,))))
+    renderer = Renderer(world_after(*KNOWN, IntentionsChanged.of((ALLOW,))))
     plain = renderer.connect(1, API)
     get_only = Permission(Action.ALLOW, path=PathMatch(PathMatchKind.PREFIX, "/v1"))
-    l7 = move(renderer, IntentionsChanged((Intention("web", "api", permissions=(get_only,)),)))[1]
+    l7 = move(renderer, IntentionsChanged.of((Intention("web", "api", permissions=(get_only,)),)))[
+        1
+    ]
 
     def filters(snapshot: Any) -> list[str]:
         chain = unpack(snapshot[LISTENER][0]).filter_chains[0]
@@ -106,11 +108,11 @@ def test_permissions_bring_the_http_manager_in_and_take_it_out_again() -> None:
 
     assert filters(plain) == ["inbound-connections", "tcp_proxy"]
     assert filters(l7) == ["http_connection_manager"]
-    assert filters(move(renderer, IntentionsChanged((ALLOW,)))[1]) == filters(plain)
+    assert filters(move(renderer, IntentionsChanged.of((ALLOW,)))[1]) == filters(plain)
 
 
 def test_an_upstream_is_left_out_until_its_instances_are_known() -> None:
-    renderer = Renderer(world_after(HTTP_API, IntentionsChanged((ALLOW,))))
+    renderer = Renderer(world_after(HTTP_API, IntentionsChanged.of((ALLOW,))))
     assert names(renderer.connect(1, WEB)[LISTENER]) == ["inbound"]
     assert renderer.needed == {"api", "db"}
     after = move(renderer, InstancesChanged("api", (ONE,)))[1]
@@ -122,7 +124,7 @@ def test_a_critical_instance_gets_no_traffic_and_others_keep_their_weight() -> N
     heavy = Instance("api-3", "n3", "127.0.0.3", 1, weight=7, health=Health.WARNING)
     renderer = Renderer(
         world_after(
-            *KNOWN, IntentionsChanged((ALLOW,)), InstancesChanged("api", (ONE, sick, heavy))
+            *KNOWN, IntentionsChanged.of((ALLOW,)), InstancesChanged("api", (ONE, sick, heavy))
         )
     )
     found = unpack(renderer.connect(1, WEB)[ENDPOINTS][0]).endpoints[0].lb_endpoints
@@ -133,7 +135,7 @@ def test_a_critical_instance_gets_no_traffic_and_others_keep_their_weight() -> N
 
 
 def test_an_instance_change_reaches_its_callers_alone() -> None:
-    renderer = Renderer(world_after(*KNOWN, IntentionsChanged((ALLOW,))))
+    renderer = Renderer(world_after(*KNOWN, IntentionsChanged.of((ALLOW,))))
     renderer.connect(1, WEB)
     renderer.connect(2, API)
     changed = move(renderer, InstancesChanged("api", ()))
@@ -141,7 +143,7 @@ def test_an_instance_change_reaches_its_callers_alone() -> None:
 
 
 def test_equal_needs_share_the_same_objects() -> None:
-    renderer = Renderer(world_after(*KNOWN, IntentionsChanged((ALLOW,))))
+    renderer = Renderer(world_after(*KNOWN, IntentionsChanged.of((ALLOW,))))
     first, second = renderer.connect(1, WEB), renderer.connect(2, WEB)
     for type_url, resources in first.items():
         assert all(one is other for one, other in zip(resources, second[type_url], strict=True)), (
@@ -167,7 +169,7 @@ INTENTIONS = st.lists(
     ),
     max_size=4,
     unique_by=lambda one: (one.source, one.destination),
-).map(lambda found: IntentionsChanged(tuple(found)))
+).map(lambda found: IntentionsChanged.of(tuple(found)))
 CHANGES: st.SearchStrategy[Change] = st.one_of(
     INTENTIONS,
     st.builds(DefaultPolicyChanged, st.booleans()),

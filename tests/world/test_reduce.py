@@ -40,7 +40,7 @@ CHANGES: st.SearchStrategy[Change] = st.one_of(
     st.builds(InstancesForgotten, NAMES),
     st.builds(CatalogChanged, st.frozensets(NAMES)),
     st.builds(
-        IntentionsChanged,
+        IntentionsChanged.of,
         st.lists(
             st.builds(Intention, NAMES | st.just("*"), NAMES, st.sampled_from(Action)),
             unique_by=lambda one: (one.source, one.destination),
@@ -100,8 +100,8 @@ def test_a_world_differs_if_and_only_if_a_facet_was_touched(changes: list[Change
 def test_intentions_touch_the_destinations_that_differ() -> None:
     allow = Intention("web", "api", Action.ALLOW)
     everywhere = Intention("*", "*", Action.DENY)
-    world, _ = reduce(EMPTY, IntentionsChanged((allow,)))
-    _, touched = reduce(world, IntentionsChanged((allow, everywhere)))
+    world, _ = reduce(EMPTY, IntentionsChanged.of((allow,)))
+    _, touched = reduce(world, IntentionsChanged.of((allow, everywhere)))
     assert touched == {Facet(Aspect.INTENTIONS, "*")}
 
 

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from mesh.envoy.resource import CLUSTER, ENDPOINTS, LISTENER
-from mesh.model.proxies import METADATA_KEY
-from mesh.xds.call import METHOD
+from mesh.model.proxies import METADATA_KEY, Upstream
+from mesh.xds.call import MAX_UPSTREAMS, METHOD
 from mesh.xds.limits import Limits
 from mesh.xds.server import ListenError, XdsServer
 from tests.xds.conftest import DOMAIN, WEB, ZONE, Book, Dial, Zone, need, until
@@ -133,6 +134,29 @@ async def test_what_was_asked_too_early_and_wrongly_ends_the_stream_with_the_rea
     status, message = await stream.end()
     assert status == "INVALID_ARGUMENT"
     assert "must not be empty" in message
+    await until(lambda: not zone.book.sessions)
+
+
+async def test_a_proxy_cannot_keep_the_zone_busy_for_thousands_of_upstreams(
+    zone: Zone, dial: Dial
+) -> None:
+    many = tuple(Upstream(f"s{number}", number) for number in range(1, MAX_UPSTREAMS + 2))
+    stream = dial(metadata=replace(need(), upstreams=many).to_metadata())
+    await stream.send(request(CLUSTER))
+    status, message = await stream.end()
+    assert (status, "at most" in message) == ("INVALID_ARGUMENT", True)
+    assert not zone.book.sessions
+
+
+async def test_what_is_asked_before_there_is_an_answer_is_bounded(zone: Zone, dial: Dial) -> None:
+    zone.book.snapshot = None
+    stream = dial()
+    names = [f"{number:01000}" for number in range(2000)]
+    for turn in range(3):
+        await stream.send(request(CLUSTER if turn else ENDPOINTS, subscribe=names))
+    status, message = await stream.end()
+    assert status == "INVALID_ARGUMENT"
+    assert "before the first answer" in message
     await until(lambda: not zone.book.sessions)
 
 

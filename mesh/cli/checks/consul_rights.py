@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -15,7 +16,6 @@ import msgspec
 from mesh.cli.checks.model import Finding, failure, ok, warning
 from mesh.clients.consul import Answer, ConsulClient, Forbidden, Refused
 
-_UNAUTHORIZED: Final = 401
 # No service, node or key has this name, so only a rule for all of them allows it.
 _ANY: Final = "mesh-check-of-rights"
 _ACLS_OFF: Final = "ACLs are off: everybody may read and write everything"
@@ -99,7 +99,7 @@ class ConsulRights:
             remedy = "Correct CONSUL_HTTP_TOKEN or --consul-token-file."
             return [failure(f"Consul does not know the token: {error.words}", remedy)]
         except Refused as error:
-            if error.status != _UNAUTHORIZED:
+            if error.status != HTTPStatus.UNAUTHORIZED:
                 raise
             return [ok(_ACLS_OFF)]
         if not reply.found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -18,8 +19,6 @@ from mesh.embedded.records import SERF_HEALTH
 VERSION = "1.18.0"
 """The Consul release whose dialect is spoken."""
 
-_BAD_REQUEST = 400
-_NOT_FOUND = 404
 _STATUS_OF_VERB = {"pass": "passing", "warn": "warning", "fail": "critical"}
 
 
@@ -82,7 +81,7 @@ async def _service(request: web.Request) -> web.Response:
         raise web.HTTPMethodNotAllowed("GET", ["PUT"])
     found = context.core.store.services.get(NODE_NAME, service_id)
     if found is None:
-        raise RefusedError(f"unknown service ID: {service_id}", _NOT_FOUND)
+        raise RefusedError(f"unknown service ID: {service_id}", HTTPStatus.NOT_FOUND)
     return exchange.json(wire.agent_service(found, context.datacenter))
 
 
@@ -112,7 +111,7 @@ async def _register_check(request: web.Request) -> web.Response:
     body = Body(parse(await request.read()))
     name = body.text("Name")
     if not name:
-        raise RefusedError("Missing check name", _BAD_REQUEST)
+        raise RefusedError("Missing check name", HTTPStatus.BAD_REQUEST)
     wanted, plan = agent.check(
         body, service_id=body.text("ServiceID"), default_id=name, default_name=name
     )
@@ -135,7 +134,7 @@ async def _update(request: web.Request) -> web.Response:
     body = Body(parse(await request.read()))
     status = body.text("Status")
     if status not in catalog.STATUSES:
-        raise RefusedError(f"Invalid check status: '{status}'", _BAD_REQUEST)
+        raise RefusedError(f"Invalid check status: '{status}'", HTTPStatus.BAD_REQUEST)
     return await _set(request, status, body.text("Output"))
 
 

@@ -136,10 +136,15 @@ async def _services(request: web.Request) -> web.Response:
     def answer(store: Store) -> dict[str, list[str]]:
         found: dict[str, set[str]] = {}
         for service in store.services.rows.values():
-            node = store.nodes.get(service.node)
-            if wanted and not wanted.items() <= ((node.meta if node else None) or {}).items():
-                continue
-            found.setdefault(service.name, set()).update(service.tags or ())
+            if wanted:
+                node = store.nodes.get(service.node)
+                if not wanted.items() <= ((node.meta if node else None) or {}).items():
+                    continue
+            tags = found.get(service.name)
+            if tags is None:
+                tags = found[service.name] = set()
+            if service.tags:
+                tags.update(service.tags)
         return {name: sorted(found[name]) for name in sorted(found)}
 
     return await exchange.read(request, exchange.topic_view(SERVICES, answer=answer))

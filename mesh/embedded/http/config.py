@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from aiohttp import web
 
 from mesh.embedded import entries, wire
@@ -11,9 +13,6 @@ from mesh.embedded.http import exchange
 from mesh.embedded.http.exchange import Answer, View
 from mesh.embedded.store import CONFIG, Store, Transaction
 from mesh.embedded.watchers import Watch
-
-_BAD_REQUEST = 400
-_NOT_FOUND = 404
 
 
 def routes() -> list[web.RouteDef]:
@@ -70,18 +69,18 @@ async def _one(request: web.Request) -> web.Response:
     def answer(store: Store) -> Answer:
         if store.entries.get(kind, name) is None:
             text = f'Config entry not found for "{kind}" / "{name}"'
-            return Answer(text.encode(), _NOT_FOUND, "text/plain")
+            return Answer(text.encode(), HTTPStatus.NOT_FOUND, "text/plain")
         return found.answer(store)
 
     return await exchange.read(request, View(Watch(topics=(CONFIG,)), found.index, answer))
 
 
 async def _delete_nothing(_: web.Request) -> web.Response:
-    raise RefusedError("Must provide both a kind and name to delete", _NOT_FOUND)
+    raise RefusedError("Must provide both a kind and name to delete", HTTPStatus.NOT_FOUND)
 
 
 async def _delete(request: web.Request) -> web.Response:
-    kind = entries.known_kind(request.match_info["kind"], _BAD_REQUEST)
+    kind = entries.known_kind(request.match_info["kind"], HTTPStatus.BAD_REQUEST)
     name = request.match_info["name"]
     await exchange.context(request).core.write(lambda tx: entries.delete(tx, kind, name))
     return exchange.json({})

@@ -11,6 +11,7 @@ import asyncio
 import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -26,8 +27,6 @@ from mesh.embedded.watchers import Watch
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_BAD_REQUEST = 400
-_FORBIDDEN = 403
 _DEFAULT_WAIT = 300.0
 _LONGEST_WAIT = 600.0
 _JSON = "application/json"
@@ -135,19 +134,21 @@ def _blocking(request: web.Request) -> tuple[int, float]:
     for other in ("stale", "cached"):
         if other in query and "consistent" in query:
             raise RefusedError(
-                f"Cannot specify ?{other} with ?consistent, conflicting semantics.", _BAD_REQUEST
+                f"Cannot specify ?{other} with ?consistent, conflicting semantics.",
+                HTTPStatus.BAD_REQUEST,
             )
     if "filter" in query:
         raise RefusedError(
-            "?filter is not supported by the embedded registry: filter the answer", _BAD_REQUEST
+            "?filter is not supported by the embedded registry: filter the answer",
+            HTTPStatus.BAD_REQUEST,
         )
     index = query.get("index", "0")
     if not index.isascii() or not index.isdigit():
-        raise RefusedError("Invalid index", _BAD_REQUEST)
+        raise RefusedError("Invalid index", HTTPStatus.BAD_REQUEST)
     try:
         wait = durations.parse(query["wait"]) if "wait" in query else _DEFAULT_WAIT
     except durations.InvalidDurationError as error:
-        raise RefusedError("Invalid wait time", _BAD_REQUEST) from error
+        raise RefusedError("Invalid wait time", HTTPStatus.BAD_REQUEST) from error
     return int(index), min(wait, _LONGEST_WAIT)
 
 
@@ -170,7 +171,7 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
 def _admit(request: web.Request) -> None:
     settings = context(request).core.settings
     if settings.token and not _has_token(request, settings.token):
-        raise RefusedError("Permission denied", _FORBIDDEN)
+        raise RefusedError("Permission denied", HTTPStatus.FORBIDDEN)
     if request.query.get("dc", settings.datacenter) not in {"", settings.datacenter}:
         raise RefusedError("No path to datacenter")
 

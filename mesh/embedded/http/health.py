@@ -7,6 +7,7 @@ is answered with bytes that are kept until the service changes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 from aiohttp import web
@@ -30,6 +31,9 @@ from mesh.embedded.watchers import Watch
 
 _FILTERS = ("tag", "node-meta", "near")
 _FALSE = frozenset({"0", "f", "false", "False", "FALSE", "F"})
+
+_KEPT: Final = 64
+"""Answers kept ready for several who ask the same."""
 
 
 def routes() -> list[web.RouteDef]:
@@ -93,6 +97,9 @@ def _kept(core: Core, key: tuple[str, ...], topic: str, render: Callable[[Store]
     known = core.rendered.get(key)
     if known is None or known[0] != index:
         known = core.rendered[key] = (index, render(core.store))
+        if len(core.rendered) > _KEPT:
+            # The oldest: what many wait for is asked for again at once.
+            del core.rendered[next(iter(core.rendered))]
     return known[1]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
@@ -12,8 +13,6 @@ from mesh.embedded.errors import RefusedError
 from mesh.embedded.http import exchange
 from mesh.embedded.store import INTENTIONS, Transaction
 
-_BAD_REQUEST = 400
-_NOT_FOUND = 404
 _SIDES = {"source": "Source", "destination": "Destination"}
 _OF_THE_PAIR = ("SourceName", "DestinationName", "SourceType", "SourceNS", "DestinationNS")
 
@@ -58,7 +57,7 @@ async def _get(request: web.Request) -> web.Response:
     source, destination = _required(request, "source"), _required(request, "destination")
     found = intentions.exact(exchange.context(request).core.store, source, destination)
     if found is None:
-        raise RefusedError("Intention not found", _NOT_FOUND)
+        raise RefusedError("Intention not found", HTTPStatus.NOT_FOUND)
     return exchange.json(found)
 
 
@@ -93,7 +92,9 @@ async def _delete(request: web.Request) -> web.Response:
 
 def _source(raw: Any, name: str) -> wire.Json:
     if not isinstance(raw, dict):
-        raise RefusedError("Failed to parse intention body: expected an object", _BAD_REQUEST)
+        raise RefusedError(
+            "Failed to parse intention body: expected an object", HTTPStatus.BAD_REQUEST
+        )
     given = {key: value for key, value in raw.items() if key not in _OF_THE_PAIR}
     source, unknown = entry_fields.canonical_source({**given, "Name": name})
     if unknown:

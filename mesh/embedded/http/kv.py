@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 import msgspec
 from aiohttp import web
 
@@ -13,11 +15,8 @@ from mesh.embedded.records import Pair
 from mesh.embedded.store import Store, Transaction
 from mesh.embedded.watchers import Watch
 
-_BAD_REQUEST = 400
-_NOT_FOUND = 404
-_TOO_LARGE = 413
 _LARGEST_VALUE = 512 * 1024
-_MISSING = Answer(b"", _NOT_FOUND)
+_MISSING = Answer(b"", HTTPStatus.NOT_FOUND)
 _encode = msgspec.json.encode
 
 
@@ -72,13 +71,13 @@ async def _put(request: web.Request) -> web.Response:
     conditions = [name for name in ("acquire", "cas", "release") if name in query]
     if len(conditions) > 1:
         shown = "&".join(f"{name}={query[name]}" for name in conditions)
-        raise RefusedError(f"Conflicting flags: {shown}", _BAD_REQUEST)
+        raise RefusedError(f"Conflicting flags: {shown}", HTTPStatus.BAD_REQUEST)
     cas, flags = exchange.number(request, "cas"), exchange.number(request, "flags")
     value = await request.read()
     if len(value) > _LARGEST_VALUE:
         raise RefusedError(
             f"Request body({len(value)} bytes) too large, max size: {_LARGEST_VALUE} bytes.",
-            _TOO_LARGE,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         )
     pair = Pair(name=key, value=value, flags=flags or 0)
     core = exchange.context(request).core
@@ -117,7 +116,7 @@ async def _delete(request: web.Request) -> web.Response:
 
 def _require_key(key: str) -> None:
     if not key:
-        raise RefusedError("Missing key name", _BAD_REQUEST)
+        raise RefusedError("Missing key name", HTTPStatus.BAD_REQUEST)
 
 
 def _session(value: str) -> str:

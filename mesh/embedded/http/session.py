@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from http import HTTPStatus
 
 from aiohttp import web
 
@@ -15,7 +16,6 @@ from mesh.embedded.http import exchange
 from mesh.embedded.records import Session
 from mesh.embedded.store import SESSIONS, Store
 
-_NOT_FOUND = 404
 _LONGEST_TTL = 86_400.0
 _LONGEST_LOCK_DELAY = 60.0
 _DEFAULT_LOCK_DELAY = 15.0
@@ -67,7 +67,7 @@ async def _renew(request: web.Request) -> web.Response:
     session_id = sessions.checked_id(request.match_info["id"])
     session = context.core.store.sessions.get(session_id)
     if session is None:
-        raise RefusedError(f"Session id '{session_id}' not found", _NOT_FOUND)
+        raise RefusedError(f"Session id '{session_id}' not found", HTTPStatus.NOT_FOUND)
     context.timers.renew(session)
     return exchange.json([wire.session(session)])
 

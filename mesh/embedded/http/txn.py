@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
@@ -10,8 +11,6 @@ from mesh.embedded import txn
 from mesh.embedded.decode import json as parse
 from mesh.embedded.http import exchange
 from mesh.embedded.verbs import Surroundings
-
-_CONFLICT = 409
 
 
 def routes() -> list[web.RouteDef]:
@@ -32,5 +31,5 @@ async def _put(request: web.Request) -> web.Response:
         results = await core.write(lambda tx: txn.apply(tx, operations, surroundings))
     except txn.TransactionFailedError as error:
         errors = [{"OpIndex": place, "What": what} for place, what in error.failures]
-        return exchange.json({"Results": None, "Errors": errors, **extra}, _CONFLICT)
+        return exchange.json({"Results": None, "Errors": errors, **extra}, HTTPStatus.CONFLICT)
     return exchange.json({"Results": results, "Errors": None, **extra})

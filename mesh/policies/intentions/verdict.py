@@ -13,6 +13,7 @@ whatever the default.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mesh.model.intentions import Action, Intention, IntentionsByDestination, Permission
@@ -40,9 +41,17 @@ class Verdict:
 
 def ranked(intentions: IntentionsByDestination, destination: str) -> tuple[Intention, ...]:
     """Return what is said of ``destination``, by name or by ``*``, the strongest first."""
-    wanted = {destination: None, WILDCARD: None}
-    found = [intention for name in wanted for intention in intentions.get(name, ())]
-    return tuple(sorted(found, key=lambda intention: (-intention.precedence, intention.source)))
+    return tuple(
+        _ranked(intention for name in _names(destination) for intention in intentions.get(name, ()))
+    )
+
+
+def _names(destination: str) -> tuple[str, ...]:
+    return (destination,) if destination == WILDCARD else (destination, WILDCARD)
+
+
+def _ranked(found: Iterable[Intention]) -> list[Intention]:
+    return sorted(found, key=lambda intention: (-intention.precedence, intention.source))
 
 
 def applicable(intentions: IntentionsByDestination, destination: str) -> tuple[Intention, ...]:
@@ -77,11 +86,12 @@ def outcomes(intention: Intention, protocol: Protocol, *, default_allow: bool) -
 
 def judge(intentions: IntentionsByDestination, call: Call, *, default_allow: bool) -> Verdict:
     """Decide ``call`` as the proxies do."""
-    covering = [
+    covering = _ranked(
         intention
-        for intention in ranked(intentions, call.destination)
-        if intention.source in {call.source, WILDCARD}
-    ]
+        for name in _names(call.destination)
+        for intention in intentions.get(name, ())
+        if intention.source == call.source or intention.source == WILDCARD
+    )
     if not covering:
         reason = (
             f"no intention covers {call.source} → {call.destination}: {_default(default_allow)}"

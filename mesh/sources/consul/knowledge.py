@@ -7,7 +7,7 @@ No I/O, and no time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mesh.clients.consul import HealthEntry, KeyValue
@@ -117,7 +117,7 @@ class Knowledge:
         """Take every intention of the legacy dialect."""
         self._records = records
         raws = {f"{_pair(raw)[0]} → {_pair(raw)[1]}": raw for raw in records}
-        self._intentions(self._legacy.renew(raws).values())
+        self._say(IntentionsChanged.of(self._legacy.renew(raws).values()))
 
     def empties_entries(self, found: RawEntries) -> bool:
         """Whether no configuration entry, or no intention among them, would be left."""
@@ -134,7 +134,8 @@ class Knowledge:
         if with_intentions:
             self._legacy.renew({})
             read = self._intention_entries.renew(by_kind.get(SERVICE_INTENTIONS, {}))
-            self._intentions(intention for group in read.values() for intention in group)
+            # An entry is all that is said of its destination; unread ones stay the same object.
+            self._say(IntentionsChanged({name: group for name, group in read.items() if group}))
         proxy_defaults = self._proxy_defaults.renew(by_kind.get(entries.PROXY_DEFAULTS, {}))
         self._unknown_kinds(by_kind)
         self._say(
@@ -164,10 +165,6 @@ class Knowledge:
     def knows_default_policy(self) -> bool:
         """Whether it was ever learned."""
         return DefaultPolicyChanged in self._said
-
-    def _intentions(self, found: Iterable[Intention]) -> None:
-        order = sorted(found, key=lambda intention: (intention.destination, intention.source))
-        self._say(IntentionsChanged(tuple(order)))
 
     def _say(self, change: Change) -> None:
         if self._said.get(type(change)) != change:

@@ -2,7 +2,8 @@
 
 An answer flows: Consul → :meth:`Watch.turn` → (same digest as before? then nothing) → (would it
 empty something? then :mod:`~mesh.sources.consul.guard` decides) → ``apply``, at once.  Consul's
-index only says from where to wait: it is reset when it falls, and a wake is not a change.
+index only says from where to wait, and a wake is not a change.  When the index falls the leader
+is asked, and the watch starts over from its answer.
 Errors back off with jitter, and what was known stands, with its age.
 """
 
@@ -119,6 +120,9 @@ class Watch(Generic[T]):
         wait = self._settings.wait * (0.75 + 0.25 * random()) if index else 0  # noqa: S311 - no secret
         try:
             answer = await self._read(index=index, wait=wait)
+            if wait and answer.index < index:
+                # Any server may answer a query that waits, even one that is behind.
+                answer, wait = await self._read(), 0
             pause = await self._take(answer, waited=bool(wait))
         except ConsulError as error:
             self._failed(str(error))

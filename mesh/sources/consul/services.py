@@ -73,8 +73,9 @@ class Services:
 
     def need(self, services: frozenset[str]) -> None:
         """From now on keep ``services``, and nothing else, up to date."""
-        self._needed = services
-        self._assign()
+        if services != self._needed:
+            self._needed = services
+            self._assign()
 
     def catalog_woke(self) -> None:
         """Look at every swept service: its instances may have changed, even without checks."""
@@ -125,7 +126,10 @@ class Services:
             self._due.done(service)
             # A round may have passed over it while it was under way.
             self._anything_due.set()
-            if again:
+            if service not in self._needed:
+                # Let go of meanwhile: what is known of it would grow old.
+                self._assign()
+            elif again:
                 self._look([service], urgent=False)
 
     def _look(self, services: frozenset[str] | list[str], *, urgent: bool) -> None:

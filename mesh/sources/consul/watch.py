@@ -97,6 +97,8 @@ class ConsulSource:
     def need(self, services: frozenset[str]) -> None:
         """Keep the instances of ``services`` up to date, and of no other."""
         self._services.need(services)
+        if not self._missing:
+            return
         kept = {*_WHOLE_ZONE, *map(connect_watch, services)}
         if self._missing - kept:
             self._missing &= kept

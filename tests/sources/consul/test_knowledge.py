@@ -61,7 +61,7 @@ def test_a_malformed_entry_keeps_its_last_good_version_until_it_is_mended() -> N
     other = intentions("db", {"Name": "api", "Action": "allow"})
     knowledge.entries((good, other), with_intentions=True)
     knowledge.entries((bad, other), with_intentions=True)
-    allowed = IntentionsChanged(
+    allowed = IntentionsChanged.of(
         (Intention("web", "api", Action.ALLOW), Intention("api", "db", Action.ALLOW))
     )
     assert [item for item in said if isinstance(item, IntentionsChanged)] == [allowed]
@@ -77,7 +77,7 @@ def test_a_malformed_entry_that_never_was_good_is_closed() -> None:
     knowledge.entries(
         (intentions("api", {"Name": "web", "Action": "deny", "New": 1}),), with_intentions=True
     )
-    assert said[0] == IntentionsChanged((Intention("*", "api", Action.DENY),))
+    assert said[0] == IntentionsChanged.of((Intention("*", "api", Action.DENY),))
     assert "denied until it is mended" in problems.current[0].standing
 
 
@@ -85,7 +85,7 @@ def test_a_malformed_legacy_intention_counts_as_a_deny() -> None:
     knowledge, said, problems = learning()
     record = {"SourceName": "web", "DestinationName": "api", "Action": "allow", "New": 1}
     knowledge.records((record,))
-    assert said == [IntentionsChanged((Intention("web", "api", Action.DENY),))]
+    assert said == [IntentionsChanged.of((Intention("web", "api", Action.DENY),))]
     assert problems.current[0].name == "web → api"
 
 

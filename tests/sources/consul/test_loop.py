@@ -32,6 +32,7 @@ class Script:
         self.applied: list[list[str]] = []
         self.woken = 0
         self.after_empty: list[str] = []
+        self.behind: Answer[list[str]] | None = None
         self._changed = asyncio.Event()
 
     def set(self, index: int, *things: str) -> None:
@@ -44,12 +45,20 @@ class Script:
         self.failing = failing
         self._changed.set()
 
+    def lag(self, index: int, *things: str) -> None:
+        """Answer the query that waits as a server does that has not heard the newest."""
+        self.behind = Answer(CALL, msgspec.json.encode(things), index, self._decode)
+        self._changed.set()
+
     async def read(self, *, index: int = 0, wait: float = 0) -> Answer[list[str]]:
         """Answer, when there is something else than at ``index``."""
         self.asked.append(index)
-        while wait and index == self.index and not self.failing:
+        while wait and index == self.index and not (self.failing or self.behind):
             self._changed.clear()
             await self._changed.wait()
+        if wait and self.behind:
+            answer, self.behind = self.behind, None
+            return answer
         if self.failing:
             raise Unreachable(CALL, "gone")
         answer = Answer(CALL, msgspec.json.encode(self.things), self.index, self._decode)
@@ -142,6 +151,23 @@ async def test_an_index_that_falls_starts_over(script: Script, clock: ManualCloc
         await clock.advance(1)
         await until(lambda: script.last_asked == 9)
         assert script.asked[-2] == 0
+
+
+@pytest.mark.parametrize("leaderless", [False, True])
+async def test_a_server_that_is_behind_does_not_bring_back_what_was(
+    script: Script, clock: ManualClock, *, leaderless: bool
+) -> None:
+    """Any server may answer a query that waits; an intention withdrawn stays withdrawn."""
+    script.set(50, "b")
+    async with watching(script, clock):
+        await until(lambda: script.last_asked == 50)
+        script.failing, before = leaderless, len(script.asked)
+        script.lag(40, "a", "b")
+        await until(lambda: 0 in script.asked[before:])
+        script.fail(failing=False)
+        await clock.advance(10)
+        await until(lambda: script.last_asked == 50)
+        assert script.applied == [["b"]]
 
 
 async def test_without_an_index_the_watch_does_not_spin(script: Script, clock: ManualClock) -> None:

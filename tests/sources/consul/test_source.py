@@ -89,7 +89,7 @@ async def test_everything_is_said_once_before_it_is_ready(
         assert ports(changes, "absent") == []
         intentions = changes.last(IntentionsChanged)
         assert intentions is not None
-        assert [item.label for item in intentions.intentions] == ["web → first"]
+        assert [item.label for item in intentions.by_destination["first"]] == ["web → first"]
         config = changes.last(ConfigEntriesChanged)
         assert config is not None
         assert config.service_defaults["first"].protocol is Protocol.HTTP
@@ -139,7 +139,7 @@ async def test_the_last_intention_goes_promptly(
         await changes.until(lambda: len(changes.all(IntentionsChanged)) == 2, PROMPT)
         began = time.monotonic()
         await registrar.intentions.delete("web", "last")
-        await changes.until(lambda: changes.last(IntentionsChanged) == IntentionsChanged(()))
+        await changes.until(lambda: changes.last(IntentionsChanged) == IntentionsChanged.of(()))
         assert time.monotonic() - began < PROMPT
 
 
@@ -185,7 +185,33 @@ async def test_a_token_that_loses_its_rights_deletes_nothing(
         await changes.until(lambda: not lost())
         intentions = changes.last(IntentionsChanged)
         assert intentions is not None
-        assert {item.source for item in intentions.intentions} == {"web", "ops"}
+        groups = intentions.by_destination.values()
+        assert {item.source for group in groups for item in group} == {"web", "ops"}
+
+
+async def test_a_source_that_may_see_nothing_is_not_ready(
+    consul: RealConsul, registrar: ConsulClient, changes: Recorder
+) -> None:
+    """A zone that starts after its token lost its rights must not empty its proxies.
+
+    Consul answers it with empty lists; only the question for the default policy is refused.
+    """
+    await registrar.agent_register(sidecar("hidden"))
+    reply = await registrar.transport.request(
+        "PUT", "/v1/acl/token", headers={"X-Consul-Token": consul.token}, body=b"{}"
+    )
+    address = ConsulAddress(consul.url, token=json.loads(reply.body)["SecretID"])
+    async with ConsulClient(address) as client, Tasks() as tasks:
+        source = ConsulSource(client, changes, Problems(), SystemClock())
+        source.need(frozenset({"hidden"}))
+        tasks.spawn("source", source.run(), forever=True)
+
+        def silent() -> set[str]:
+            return {each.name for each in source.status() if each.last_success is None}
+
+        await changes.until(lambda: silent() == {"default policy"})
+        await changes.until(lambda: [each for each in source.status() if each.last_error])
+        assert not source.ready.is_set()
 
 
 async def test_services_beyond_the_budget_are_swept(
