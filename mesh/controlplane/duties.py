@@ -20,6 +20,8 @@ DOCUMENTS: Final = "mesh/zone/"
 """KV prefix of the public documents that say how a zone is reached and whom it believes."""
 _VIPS_EVERY: Final = 2.0
 _REAP_EVERY: Final = 5.0
+_FORGET_EVERY: Final = 600.0
+"""Every record of a join token is read, and nothing waits for it."""
 _PUBLISH_EVERY: Final = 10.0
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,8 @@ def duties(
 
     async def reap() -> None:
         await reaper.reap(clock.now())
+
+    async def forget() -> None:
         await reaper.forget_spent_tokens(clock.now())
 
     async def publish() -> None:
@@ -64,6 +68,7 @@ def duties(
     return {
         "virtual addresses": lambda: _again("virtual addresses", allocate, _VIPS_EVERY, clock),
         "reap registrations": lambda: _again("reap registrations", reap, _REAP_EVERY, clock),
+        "forget spent tokens": lambda: _again("forget spent tokens", forget, _FORGET_EVERY, clock),
         "publish the zone": lambda: _again("publish the zone", publish, _PUBLISH_EVERY, clock),
     }
 

@@ -45,12 +45,22 @@ async def keep_bundle(issuer: Issuer, file: Path, clock: Clock) -> NoReturn:
     while True:
         bundle = issuer.bundle()
         if bundle.pem != written:
-            new = file.with_suffix(".new")
-            new.write_text(bundle.pem)
-            new.replace(file)
-            written = bundle.pem
-            logger.info("trust bundle", extra={"fingerprint": bundle.fingerprint})
+            try:
+                _replace(file, bundle.pem)
+            except OSError as error:
+                # A convenience for people; the zone serves on with a full disk.
+                facts = {"file": str(file), "reason": str(error)}
+                logger.warning("trust bundle not written", extra=facts)
+            else:
+                written = bundle.pem
+                logger.info("trust bundle", extra={"fingerprint": bundle.fingerprint})
         await clock.sleep(_LOOK_EVERY)
+
+
+def _replace(file: Path, text: str) -> None:
+    new = file.with_suffix(".new")
+    new.write_text(text)
+    new.replace(file)
 
 
 def _vault_address(settings: VaultSettings) -> VaultAddress:

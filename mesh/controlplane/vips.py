@@ -94,9 +94,14 @@ class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
 
 def plan(
-    held: Collection[Allocation], wanted: Iterable[str], trust_domain: str, now: datetime
+    held: Collection[Allocation],
+    wanted: Iterable[str],
+    trust_domain: str,
+    now: datetime,
+    *,
+    pool: int = _COUNT,
 ) -> list[Step]:
-    """Return the writes that give every wanted service an address of its own.
+    """Return the writes that give every wanted service an address of its own, one of ``pool``.
 
     Invariant: after the steps no two allocations share an address, and no address changes hands
     within :data:`QUARANTINE` of its release.
@@ -123,7 +128,7 @@ def plan(
         taken.add(allocation.ipv4)
     indexes = {allocation.service: allocation.index for allocation in held}
     for service in sorted(wanted - mine):
-        ipv4 = _free(service, taken)
+        ipv4 = _free(service, taken, pool)
         taken.add(ipv4)
         fresh = Allocation(service, ipv4, ula(ipv4, trust_domain), index=indexes.get(service, 0))
         steps.append(Put(fresh))
@@ -141,15 +146,15 @@ def ula(ipv4: str, trust_domain: str) -> str:
     return str(ipaddress.IPv6Address(packed))
 
 
-def _free(service: str, taken: set[str]) -> str:
+def _free(service: str, taken: set[str], pool: int) -> str:
     # Starting at a hash of the name, a zone whose KV was lost finds most addresses again.
     digest = hashlib.sha256(service.encode()).digest()
-    offset = int.from_bytes(digest[:8], "big") % _COUNT
+    offset = int.from_bytes(digest[:8], "big") % pool
     while True:
         candidate = str(ipaddress.IPv4Address(_FIRST + offset))
         if candidate not in taken:
             return candidate
-        offset = (offset + 1) % _COUNT
+        offset = (offset + 1) % pool
 
 
 def read(entries: Sequence[KeyValue]) -> tuple[list[Allocation], frozenset[str]]:

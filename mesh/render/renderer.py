@@ -40,6 +40,8 @@ class Renderer:
         self._sessions: dict[int, _Session] = {}
         self._rendered: dict[Part, tuple[Resource, ...]] = {}
         self._uses: Counter[Part] = Counter()
+        # Plans share one object of each part, too.
+        self._same: dict[Part, Part] = {}
         # Who must be looked at when the world moves: parts that read a facet, the sessions that
         # have such a part (one that reads nothing never changes), and those that call a service.
         self._readers: defaultdict[Facet, set[Part]] = defaultdict(set)
@@ -59,6 +61,7 @@ class Renderer:
                 self._sessions,
                 self._rendered,
                 self._uses,
+                self._same,
                 self._readers,
                 self._holders,
                 self._callers,
@@ -67,8 +70,7 @@ class Renderer:
 
     def connect(self, session: int, need: ProxyNeed) -> Snapshot:
         """Add ``session`` and return all it shall have."""
-        chosen = plan(self.world, need)
-        self._take(session, chosen)
+        chosen = self._take(session, plan(self.world, need))
         for service in services_of(need):
             self._callers[service].add(session)
         snapshot = self._assemble(chosen)
@@ -122,9 +124,8 @@ class Renderer:
             session = self._sessions[number]
             chosen = plan(self.world, session.need)
             if chosen != session.plan:
-                former, session.plan = session.plan, chosen
                 # Taken before the former is dropped: what both have keeps its rendering.
-                self._take(number, chosen)
+                former, session.plan = session.plan, self._take(number, chosen)
                 self._drop(number, former)
                 affected.add(number)
         return affected
@@ -138,7 +139,8 @@ class Renderer:
                 found |= self._callers.get(facet.name, set())
         return found
 
-    def _take(self, session: int, chosen: Plan) -> None:
+    def _take(self, session: int, chosen: Plan) -> Plan:
+        chosen = tuple(self._same.setdefault(part, part) for part in chosen)
         for part in chosen:
             reads = part.reads()
             if part not in self._rendered:
@@ -148,6 +150,7 @@ class Renderer:
             self._uses[part] += 1
             if reads:
                 self._holders[part].add(session)
+        return chosen
 
     def _drop(self, session: int, former: Plan) -> None:
         kept = self._sessions[session].plan if session in self._sessions else ()
@@ -158,7 +161,7 @@ class Renderer:
             self._uses[part] -= 1
             if not self._uses[part]:
                 del self._uses[part]
-                del self._rendered[part]
+                del self._rendered[part], self._same[part]
                 for facet in reads:
                     _remove(self._readers, facet, part)
 

@@ -19,6 +19,7 @@ import h2.settings
 
 from mesh.xds import grpc_framing
 from mesh.xds.grpc_framing import Decoder, Status, StatusError
+from mesh.xds.h2_settings import CompactSettings
 from mesh.xds.limits import Limits
 
 _CHUNK: Final = 64 * 1024
@@ -62,10 +63,11 @@ class Channel:
         """Bytes queued that flow control has not let go."""
         configuration = h2.config.H2Configuration(client_side=False)
         self._h2 = h2.connection.H2Connection(configuration)
-        self._h2.local_settings = h2.settings.Settings(
+        self._h2.local_settings = CompactSettings(
             client=False,
             initial_values={h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: limits.max_streams},
         )
+        self._h2.remote_settings = CompactSettings(client=True)
         self._h2.initiate_connection()
 
     def receive(self, data: bytes) -> None:

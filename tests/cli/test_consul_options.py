@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 from mesh.cli.consul import consul_options
 from mesh.clients.consul import ConsulAddress
 
-
 pytestmark = pytest.mark.usefixtures("bare_environment")
 
 

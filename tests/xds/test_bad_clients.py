@@ -138,5 +138,6 @@ async def test_two_hundred_sessions_come_and_go_and_leave_nothing(
         fleet.down()
         await until(lambda: zone.server.connections == 0)
         assert not zone.book.sessions
-    await until(lambda: descriptors() == before)
+    # Fewer, if what an earlier test left to the collector is closed meanwhile.
+    await until(lambda: descriptors() <= before)
     assert len(asyncio.all_tasks()) == tasks

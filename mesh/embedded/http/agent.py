@@ -38,7 +38,7 @@ def routes() -> list[web.RouteDef]:
     ]
 
 
-async def _self(request: web.Request) -> web.Response:
+async def _self(request: web.Request) -> web.StreamResponse:
     core = exchange.context(request).core
     settings = core.settings
     policy = "allow" if settings.default_allow else "deny"
@@ -66,7 +66,7 @@ async def _self(request: web.Request) -> web.Response:
     )
 
 
-async def _services(request: web.Request) -> web.Response:
+async def _services(request: web.Request) -> web.StreamResponse:
     context = exchange.context(request)
     registered = context.core.store.services.by("node", NODE_NAME)
     # The server's own entry is in the catalog; the agent did not register it.
@@ -74,7 +74,7 @@ async def _services(request: web.Request) -> web.Response:
     return exchange.json({each.id: wire.agent_service(each, context.datacenter) for each in found})
 
 
-async def _service(request: web.Request) -> web.Response:
+async def _service(request: web.Request) -> web.StreamResponse:
     context = exchange.context(request)
     service_id = request.match_info["id"]
     if service_id == "register":
@@ -85,14 +85,14 @@ async def _service(request: web.Request) -> web.Response:
     return exchange.json(wire.agent_service(found, context.datacenter))
 
 
-async def _checks(request: web.Request) -> web.Response:
+async def _checks(request: web.Request) -> web.StreamResponse:
     found = exchange.context(request).core.store.checks.by("node", NODE_NAME)
     # serfHealth is the catalog's view of the agent, which has no such check itself.
     own = [each for each in found if each.id != SERF_HEALTH]
     return exchange.json({each.id: wire.check(each) for each in own})
 
 
-async def _register(request: web.Request) -> web.Response:
+async def _register(request: web.Request) -> web.StreamResponse:
     wanted = agent.registration(Body(parse(await request.read())))
     replace = "replace-existing-checks" in request.query
     await exchange.context(request).core.write(
@@ -101,13 +101,13 @@ async def _register(request: web.Request) -> web.Response:
     return exchange.done()
 
 
-async def _deregister(request: web.Request) -> web.Response:
+async def _deregister(request: web.Request) -> web.StreamResponse:
     service_id = request.match_info["id"]
     await exchange.context(request).core.write(lambda tx: checks.deregister(tx, service_id))
     return exchange.done()
 
 
-async def _register_check(request: web.Request) -> web.Response:
+async def _register_check(request: web.Request) -> web.StreamResponse:
     body = Body(parse(await request.read()))
     name = body.text("Name")
     if not name:
@@ -119,18 +119,18 @@ async def _register_check(request: web.Request) -> web.Response:
     return exchange.done()
 
 
-async def _deregister_check(request: web.Request) -> web.Response:
+async def _deregister_check(request: web.Request) -> web.StreamResponse:
     check_id = request.match_info["id"]
     await exchange.context(request).core.write(lambda tx: agent.deregister_check(tx, check_id))
     return exchange.done()
 
 
-async def _beat(request: web.Request) -> web.Response:
+async def _beat(request: web.Request) -> web.StreamResponse:
     status = _STATUS_OF_VERB[request.match_info["verb"]]
     return await _set(request, status, request.query.get("note", ""))
 
 
-async def _update(request: web.Request) -> web.Response:
+async def _update(request: web.Request) -> web.StreamResponse:
     body = Body(parse(await request.read()))
     status = body.text("Status")
     if status not in catalog.STATUSES:

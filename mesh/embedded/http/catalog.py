@@ -37,7 +37,7 @@ def routes() -> list[web.RouteDef]:
     ]
 
 
-async def _register(request: web.Request) -> web.Response:
+async def _register(request: web.Request) -> web.StreamResponse:
     context = exchange.context(request)
     body = Body(parse(await request.read()))
     if body.text("Datacenter", context.datacenter) != context.datacenter:
@@ -82,7 +82,7 @@ def _put_check(tx: Transaction, check: Check) -> None:
     catalog.put_check(tx, check)
 
 
-async def _deregister(request: web.Request) -> web.Response:
+async def _deregister(request: web.Request) -> web.StreamResponse:
     body = Body(parse(await request.read()))
     node, service, check = body.text("Node"), body.text("ServiceID"), body.text("CheckID")
     if not node:
@@ -100,11 +100,11 @@ async def _deregister(request: web.Request) -> web.Response:
     return exchange.json(value=True)
 
 
-async def _datacenters(request: web.Request) -> web.Response:
+async def _datacenters(request: web.Request) -> web.StreamResponse:
     return exchange.json([exchange.context(request).datacenter])
 
 
-async def _nodes(request: web.Request) -> web.Response:
+async def _nodes(request: web.Request) -> web.StreamResponse:
     datacenter, wanted = exchange.context(request).datacenter, node_meta(request)
 
     def answer(store: Store) -> list[wire.Json]:
@@ -117,7 +117,7 @@ async def _nodes(request: web.Request) -> web.Response:
     return await exchange.read(request, exchange.topic_view(NODES, answer=answer))
 
 
-async def _node(request: web.Request) -> web.Response:
+async def _node(request: web.Request) -> web.StreamResponse:
     datacenter, name = exchange.context(request).datacenter, request.match_info["node"]
 
     def answer(store: Store) -> wire.Json | None:
@@ -130,7 +130,7 @@ async def _node(request: web.Request) -> web.Response:
     return await exchange.read(request, exchange.topic_view(node_topic(name), answer=answer))
 
 
-async def _services(request: web.Request) -> web.Response:
+async def _services(request: web.Request) -> web.StreamResponse:
     wanted = node_meta(request)
 
     def answer(store: Store) -> dict[str, list[str]]:
@@ -150,17 +150,17 @@ async def _services(request: web.Request) -> web.Response:
     return await exchange.read(request, exchange.topic_view(SERVICES, answer=answer))
 
 
-async def _service(request: web.Request) -> web.Response:
+async def _service(request: web.Request) -> web.StreamResponse:
     name = request.match_info["name"]
     return await _instances(request, service_topic(name), "name", name)
 
 
-async def _connect(request: web.Request) -> web.Response:
+async def _connect(request: web.Request) -> web.StreamResponse:
     name = request.match_info["name"]
     return await _instances(request, connect_topic(name), "connect", name)
 
 
-async def _instances(request: web.Request, topic: str, index: str, name: str) -> web.Response:
+async def _instances(request: web.Request, topic: str, index: str, name: str) -> web.StreamResponse:
     datacenter, tags = exchange.context(request).datacenter, request.query.getall("tag", [])
     wanted = node_meta(request)
 

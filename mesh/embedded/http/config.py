@@ -27,7 +27,7 @@ def routes() -> list[web.RouteDef]:
     ]
 
 
-async def _put(request: web.Request) -> web.Response:
+async def _put(request: web.Request) -> web.StreamResponse:
     cas = exchange.number(request, "cas")
     raw = await request.read()
     entry = entries.read(parse(raw, what="Bad request: Request decoding failed"))
@@ -41,14 +41,14 @@ async def _put(request: web.Request) -> web.Response:
     return exchange.json(await exchange.context(request).core.write(change))
 
 
-async def _all(request: web.Request) -> web.Response:
+async def _all(request: web.Request) -> web.StreamResponse:
     view = exchange.topic_view(
         CONFIG, answer=lambda store: [wire.entry(entry) for entry in store.entries.all()]
     )
     return await exchange.read(request, view)
 
 
-async def _kind(request: web.Request) -> web.Response:
+async def _kind(request: web.Request) -> web.StreamResponse:
     kind = entries.known_kind(request.match_info["kind"])
 
     def answer(store: Store) -> list[wire.Json]:
@@ -57,7 +57,7 @@ async def _kind(request: web.Request) -> web.Response:
     return await exchange.read(request, exchange.topic_view(CONFIG, answer=answer))
 
 
-async def _one(request: web.Request) -> web.Response:
+async def _one(request: web.Request) -> web.StreamResponse:
     kind, name = entries.known_kind(request.match_info["kind"]), request.match_info["name"]
     found = exchange.topic_view(
         CONFIG,
@@ -79,7 +79,7 @@ async def _delete_nothing(_: web.Request) -> web.Response:
     raise RefusedError("Must provide both a kind and name to delete", HTTPStatus.NOT_FOUND)
 
 
-async def _delete(request: web.Request) -> web.Response:
+async def _delete(request: web.Request) -> web.StreamResponse:
     kind = entries.known_kind(request.match_info["kind"], HTTPStatus.BAD_REQUEST)
     name = request.match_info["name"]
     await exchange.context(request).core.write(lambda tx: entries.delete(tx, kind, name))

@@ -82,7 +82,7 @@ def topic_view(*topics: str, answer: Callable[[Store], Any]) -> View:
     )
 
 
-async def read(request: web.Request, view: View) -> web.Response:
+async def read(request: web.Request, view: View) -> web.StreamResponse:
     """Answer ``view``, once it is newer than the ``index`` that the client has seen."""
     core = context(request).core
     seen, wait = _blocking(request)
@@ -96,17 +96,23 @@ async def read(request: web.Request, view: View) -> web.Response:
             await core.watchers.wait(view.watch, left)
     index = view.index(core.store)
     answer = view.answer(core.store)
-    return web.Response(
-        body=answer.body,
+    response = web.StreamResponse(
         status=answer.status,
-        content_type=answer.content_type,
         headers={
+            "Content-Type": answer.content_type,
             "X-Consul-Index": str(index),
             "X-Consul-Knownleader": "true",
             "X-Consul-Lastcontact": "0",
             "X-Consul-Default-Acl-Policy": "allow" if core.settings.default_allow else "deny",
         },
     )
+    # Written here, because aiohttp keeps a finished response until the connection's next one,
+    # which for a blocking query is minutes: of a thousand waiting clients, a thousand bodies.
+    response.content_length = len(answer.body)
+    await response.prepare(request)
+    await response.write(answer.body)
+    await response.write_eof()
+    return response
 
 
 def json(value: Any, status: int = 200) -> web.Response:

@@ -47,17 +47,17 @@ def routes() -> list[web.RouteDef]:
     ]
 
 
-async def _service(request: web.Request) -> web.Response:
+async def _service(request: web.Request) -> web.StreamResponse:
     name = request.match_info["name"]
     return await _instances(request, service_topic(name), "name", name)
 
 
-async def _connect(request: web.Request) -> web.Response:
+async def _connect(request: web.Request) -> web.StreamResponse:
     name = request.match_info["name"]
     return await _instances(request, connect_topic(name), "connect", name)
 
 
-async def _instances(request: web.Request, topic: str, index: str, name: str) -> web.Response:
+async def _instances(request: web.Request, topic: str, index: str, name: str) -> web.StreamResponse:
     core = exchange.context(request).core
     passing = "passing" in request.query and request.query["passing"] not in _FALSE
     query = request.query
@@ -108,7 +108,7 @@ def _checks_of(store: Store, node: str, service_id: str) -> list[Check]:
     return [*store.checks.by("instance", instance(node, "")), *own]
 
 
-async def _checks(request: web.Request) -> web.Response:
+async def _checks(request: web.Request) -> web.StreamResponse:
     name = request.match_info["name"]
 
     def answer(store: Store) -> list[wire.Json]:
@@ -117,7 +117,7 @@ async def _checks(request: web.Request) -> web.Response:
     return await exchange.read(request, exchange.topic_view(checks_topic(name), answer=answer))
 
 
-async def _node(request: web.Request) -> web.Response:
+async def _node(request: web.Request) -> web.StreamResponse:
     node = request.match_info["node"]
 
     def answer(store: Store) -> list[wire.Json]:
@@ -126,7 +126,7 @@ async def _node(request: web.Request) -> web.Response:
     return await exchange.read(request, exchange.topic_view(node_checks_topic(node), answer=answer))
 
 
-async def _state(request: web.Request) -> web.Response:
+async def _state(request: web.Request) -> web.StreamResponse:
     state = request.match_info["state"]
 
     def answer(store: Store) -> list[wire.Json]:

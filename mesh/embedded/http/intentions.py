@@ -30,11 +30,11 @@ def routes() -> list[web.RouteDef]:
     ]
 
 
-async def _list(request: web.Request) -> web.Response:
+async def _list(request: web.Request) -> web.StreamResponse:
     return await exchange.read(request, exchange.topic_view(INTENTIONS, answer=intentions.every))
 
 
-async def _check(request: web.Request) -> web.Response:
+async def _check(request: web.Request) -> web.StreamResponse:
     core = exchange.context(request).core
     source, destination = _required(request, "source"), _required(request, "destination")
     verdict = intentions.allowed(
@@ -43,7 +43,7 @@ async def _check(request: web.Request) -> web.Response:
     return exchange.json({"Allowed": verdict})
 
 
-async def _match(request: web.Request) -> web.Response:
+async def _match(request: web.Request) -> web.StreamResponse:
     by = _required(request, "by")
     if by not in _SIDES:
         raise RefusedError("'by' parameter must be one of 'source' or 'destination'")
@@ -53,7 +53,7 @@ async def _match(request: web.Request) -> web.Response:
     return exchange.json({name: intentions.matching(store, _SIDES[by], name) for name in names})
 
 
-async def _get(request: web.Request) -> web.Response:
+async def _get(request: web.Request) -> web.StreamResponse:
     source, destination = _required(request, "source"), _required(request, "destination")
     found = intentions.exact(exchange.context(request).core.store, source, destination)
     if found is None:
@@ -61,7 +61,7 @@ async def _get(request: web.Request) -> web.Response:
     return exchange.json(found)
 
 
-async def _put(request: web.Request) -> web.Response:
+async def _put(request: web.Request) -> web.StreamResponse:
     source, destination = _required(request, "source"), _required(request, "destination")
     wanted = _source(parse(await request.read()), source)
 
@@ -73,7 +73,7 @@ async def _put(request: web.Request) -> web.Response:
     return exchange.json(value=True)
 
 
-async def _delete(request: web.Request) -> web.Response:
+async def _delete(request: web.Request) -> web.StreamResponse:
     source, destination = _required(request, "source"), _required(request, "destination")
 
     def change(tx: Transaction) -> None:

@@ -26,7 +26,7 @@ def routes() -> list[web.RouteDef]:
     return [web.get(path, _get), web.put(path, _put), web.delete(path, _delete)]
 
 
-async def _get(request: web.Request) -> web.Response:
+async def _get(request: web.Request) -> web.StreamResponse:
     key, query = request.match_info["key"], request.query
     if "keys" in query:
         return await exchange.read(request, _names(key, query.get("separator", "")))
@@ -65,7 +65,7 @@ def _names(prefix: str, separator: str) -> View:
     return View(Watch(prefix=prefix), lambda store: store.prefix_index(prefix), answer)
 
 
-async def _put(request: web.Request) -> web.Response:
+async def _put(request: web.Request) -> web.StreamResponse:
     key, query = request.match_info["key"], request.query
     _require_key(key)
     conditions = [name for name in ("acquire", "cas", "release") if name in query]
@@ -97,7 +97,7 @@ async def _put(request: web.Request) -> web.Response:
     return exchange.json(await core.write(change))
 
 
-async def _delete(request: web.Request) -> web.Response:
+async def _delete(request: web.Request) -> web.StreamResponse:
     key = request.match_info["key"]
     cas = exchange.number(request, "cas")
 

@@ -33,7 +33,7 @@ def routes() -> list[web.RouteDef]:
     ]
 
 
-async def _create(request: web.Request) -> web.Response:
+async def _create(request: web.Request) -> web.StreamResponse:
     context = exchange.context(request)
     raw = await request.read()
     body = Body(parse(raw) if raw else {})
@@ -56,13 +56,13 @@ async def _create(request: web.Request) -> web.Response:
     return exchange.json({"ID": session.id})
 
 
-async def _destroy(request: web.Request) -> web.Response:
+async def _destroy(request: web.Request) -> web.StreamResponse:
     session_id = sessions.checked_id(request.match_info["id"])
     await exchange.context(request).core.write(lambda tx: sessions.destroy(tx, session_id))
     return exchange.json(value=True)
 
 
-async def _renew(request: web.Request) -> web.Response:
+async def _renew(request: web.Request) -> web.StreamResponse:
     context = exchange.context(request)
     session_id = sessions.checked_id(request.match_info["id"])
     session = context.core.store.sessions.get(session_id)
@@ -72,7 +72,7 @@ async def _renew(request: web.Request) -> web.Response:
     return exchange.json([wire.session(session)])
 
 
-async def _info(request: web.Request) -> web.Response:
+async def _info(request: web.Request) -> web.StreamResponse:
     session_id = sessions.checked_id(request.match_info["id"])
 
     def answer(store: Store) -> list[wire.Json]:
@@ -82,14 +82,14 @@ async def _info(request: web.Request) -> web.Response:
     return await exchange.read(request, exchange.topic_view(SESSIONS, answer=answer))
 
 
-async def _list(request: web.Request) -> web.Response:
+async def _list(request: web.Request) -> web.StreamResponse:
     view = exchange.topic_view(
         SESSIONS, answer=lambda store: [wire.session(each) for each in store.sessions.all()]
     )
     return await exchange.read(request, view)
 
 
-async def _of_node(request: web.Request) -> web.Response:
+async def _of_node(request: web.Request) -> web.StreamResponse:
     node = request.match_info["node"]
 
     def answer(store: Store) -> list[wire.Json]:

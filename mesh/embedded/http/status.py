@@ -12,11 +12,11 @@ def routes() -> list[web.RouteDef]:
     return [web.get("/v1/status/leader", _leader), web.get("/v1/status/peers", _peers)]
 
 
-async def _leader(request: web.Request) -> web.Response:
+async def _leader(request: web.Request) -> web.StreamResponse:
     return exchange.json(_address(request))
 
 
-async def _peers(request: web.Request) -> web.Response:
+async def _peers(request: web.Request) -> web.StreamResponse:
     return exchange.json([_address(request)])
 
 

@@ -18,7 +18,7 @@ def routes() -> list[web.RouteDef]:
     return [web.put("/v1/txn", _put)]
 
 
-async def _put(request: web.Request) -> web.Response:
+async def _put(request: web.Request) -> web.StreamResponse:
     core = exchange.context(request).core
     operations = txn.read(parse(await request.read(), what="Failed to parse body"))
     txn.decode_values(operations)
