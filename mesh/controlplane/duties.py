@@ -19,6 +19,8 @@ from mesh.model.identity import ZoneId
 DOCUMENTS: Final = "mesh/zone/"
 """KV prefix of the public documents that say how a zone is reached and whom it believes."""
 _VIPS_EVERY: Final = 2.0
+_VIPS_AGAIN: Final = 60.0
+"""Seconds after which the allocations are looked at though the catalog is the same."""
 _REAP_EVERY: Final = 5.0
 _FORGET_EVERY: Final = 600.0
 """Every record of a join token is read, and nothing waits for it."""
@@ -39,11 +41,15 @@ def duties(
 ) -> dict[str, Duty]:
     """Return the leader's duties by name; each runs until cancelled."""
     vips = VirtualAddresses(consul, zone.trust_domain)
+    settled: tuple[frozenset[str], float] = (frozenset(), 0.0)
 
     async def allocate() -> None:
+        nonlocal settled
+        catalog, now = hub.world.catalog, clock.monotonic()
         # Nothing is allocated, or released, before the catalog is known.
-        if hub.world.catalog:
-            await vips.reconcile(hub.world.catalog, clock.now())
+        if catalog and (catalog != settled[0] or now - settled[1] > _VIPS_AGAIN):
+            await vips.reconcile(catalog, clock.now())
+            settled = (catalog, now)
 
     async def reap() -> None:
         await reaper.reap(clock.now())

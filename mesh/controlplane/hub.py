@@ -22,6 +22,7 @@ from typing import Final, Protocol
 from mesh.envoy.resource import Snapshot
 from mesh.model.identity import WorkloadId
 from mesh.model.proxies import ProxyNeed
+from mesh.render.parts import Part
 from mesh.render.renderer import Renderer
 from mesh.world.changes import Change
 from mesh.world.facets import Aspect, Facet
@@ -58,6 +59,8 @@ class Hub:
         self._scheduled: asyncio.Handle | None = None
         self._closed = False
         self._held: set[int] = set()
+        self._told: frozenset[str] | None = None
+        self._reported: frozenset[Part] = frozenset()
 
     def attach(
         self,
@@ -99,22 +102,21 @@ class Hub:
         """
         # The renderer's world may lag behind by one push; the sources' next word makes it up.
         snapshot = self._renderer.connect(session, need)
-        self._need(self._renderer.needed)
+        self._tell_need()
         complete = self._renderer.is_complete(session)
         if not complete:
             self._held.add(session)
-        logger.info(
-            "proxy connected",
-            extra={"session": session, "identity": identity.uri, "upstreams": len(need.upstreams)},
-        )
+            logger.info(
+                "proxy waits until its upstreams are known",
+                extra={"session": session, "identity": identity.uri},
+            )
         return snapshot if complete else None
 
     def disconnect(self, session: int) -> None:
         """Forget a proxy."""
         self._renderer.disconnect(session)
         self._held.discard(session)
-        self._need(self._renderer.needed)
-        logger.info("proxy disconnected", extra={"session": session})
+        self._tell_need()
 
     def snapshot(self, session: int) -> Snapshot | None:
         """Return what a connected proxy shall have now, None if it has gone."""
@@ -126,6 +128,12 @@ class Hub:
         if self._scheduled is not None:
             self._scheduled.cancel()
             self._scheduled = None
+
+    def _tell_need(self) -> None:
+        needed = self._renderer.needed
+        if needed is not self._told:
+            self._told = needed
+            self._need(needed)
 
     def _push(self) -> None:
         loop = asyncio.get_running_loop()
@@ -139,6 +147,14 @@ class Hub:
             self._publish(changed)
         took = loop.time() - began
         self._not_before = began + took + min(took, LONGEST_PAUSE)
+        for part, error in self._renderer.broken.items():
+            if part not in self._reported:
+                logger.error(
+                    "a part cannot be rendered; its last good rendering stands",
+                    extra={"part": repr(part)},
+                    exc_info=error,
+                )
+        self._reported = frozenset(self._renderer.broken)
         if changed:
             self._observer.pushed(
                 sessions=len(changed), seconds=took, waited=began - self._first_change

@@ -85,7 +85,7 @@ class ProxyNeed:
         reader = _Reader(report)
         reader.only(raw, "", {"role", "service", "zone", "inbound", "upstreams"})
         role = raw.get("role", Role.SIDECAR.value)
-        if role not in {known.value for known in Role}:
+        if not isinstance(role, str) or role not in set(Role):
             report.add("role", f"unknown role {role!r}")
         service = reader.name(raw, "service")
         zone = reader.text(raw, "zone")

@@ -47,11 +47,16 @@ class Renderer:
         self._readers: defaultdict[Facet, set[Part]] = defaultdict(set)
         self._holders: defaultdict[Part, set[int]] = defaultdict(set)
         self._callers: defaultdict[str, set[int]] = defaultdict(set)
+        self._needed: frozenset[str] | None = None
+        self.broken: dict[Part, Exception] = {}
+        """Parts whose last rendering failed; what they rendered to before stands."""
 
     @property
     def needed(self) -> frozenset[str]:
         """The services whose instances some session depends on."""
-        return frozenset(self._callers)
+        if self._needed is None:
+            self._needed = frozenset(self._callers)
+        return self._needed
 
     @property
     def is_empty(self) -> bool:
@@ -72,6 +77,8 @@ class Renderer:
         """Add ``session`` and return all it shall have."""
         chosen = self._take(session, plan(self.world, need))
         for service in services_of(need):
+            if service not in self._callers:
+                self._needed = None
             self._callers[service].add(session)
         snapshot = self._assemble(chosen)
         self._sessions[session] = _Session(need, chosen, snapshot)
@@ -85,6 +92,8 @@ class Renderer:
         self._drop(session, gone.plan)
         for service in services_of(gone.need):
             _remove(self._callers, service, session)
+            if service not in self._callers:
+                self._needed = None
 
     def advance(self, world: World, touched: Touched) -> dict[int, Snapshot]:
         """Move on to ``world`` and return the new snapshot of every session that differs."""
@@ -111,11 +120,21 @@ class Renderer:
         affected: set[int] = set()
         stale = {part for facet in touched for part in self._readers.get(facet, ())}
         for part in stale:
-            resources = part.render(self.world)
+            resources = self._render(part)
             if resources != self._rendered[part]:
                 self._rendered[part] = resources
                 affected |= self._holders[part]
         return affected
+
+    def _render(self, part: Part) -> tuple[Resource, ...]:
+        """Render ``part`` again, or keep what it is: one that fails must not stop the others."""
+        try:
+            resources = part.render(self.world)
+        except Exception as error:  # noqa: BLE001 - whatever the input broke; the owner logs it
+            self.broken[part] = error
+            return self._rendered[part]
+        self.broken.pop(part, None)
+        return resources
 
     def _plan_again(self, touched: Touched) -> set[int]:
         """Plan for the sessions whose plan may turn on a touched facet; return who has another."""
@@ -162,6 +181,7 @@ class Renderer:
             if not self._uses[part]:
                 del self._uses[part]
                 del self._rendered[part], self._same[part]
+                self.broken.pop(part, None)
                 for facet in reads:
                     _remove(self._readers, facet, part)
 

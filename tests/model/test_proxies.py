@@ -60,6 +60,12 @@ def test_every_violation_is_reported_at_once() -> None:
     }
 
 
+@pytest.mark.parametrize("role", [{}, [], None, 7, "king"])
+def test_a_role_that_is_none_is_a_violation(role: object) -> None:
+    with pytest.raises(InvalidInputError, match="unknown role"):
+        ProxyNeed.from_metadata({**NEED.to_metadata(), "role": role})
+
+
 @pytest.mark.parametrize("raw", [{"upstreams": 3}, {"upstreams": "api"}, {"inbound": []}, {}])
 def test_wrong_shapes_are_violations_not_crashes(raw: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError):

@@ -17,6 +17,7 @@ from mesh.world.changes import (
     ConfigEntriesChanged,
     DefaultPolicyChanged,
     InstancesChanged,
+    InstancesForgotten,
     IntentionsChanged,
 )
 from mesh.world.reduce import reduce
@@ -159,6 +160,23 @@ def test_a_tcp_service_that_may_not_be_called_closes_with_a_line_in_the_log() ->
     assert b"refused" in proxy
 
 
+def test_a_part_that_cannot_be_rendered_keeps_its_last_good_and_stops_nobody() -> None:
+    renderer = Renderer(world_after(*KNOWN, IntentionsChanged.of((ALLOW,))))
+    before = renderer.connect(1, WEB)
+    bad = InstancesChanged("api", (Instance("api-1", "n1", "127.0.0.1", -1),))
+    good = InstancesChanged("db", (Instance("db-1", "n1", "127.0.0.1", 15008),))
+    world, touched = reduce(renderer.world, bad)
+    world, more = reduce(world, IntentionsChanged.of((ALLOW, Intention("web", "db", Action.ALLOW))))
+    world, most = reduce(world, good)
+    after = renderer.advance(world, touched | more | most)[1]
+    assert names(after[ENDPOINTS]) == ["api", "db"]
+    assert after[ENDPOINTS][0] == before[ENDPOINTS][0]
+    assert len(renderer.broken) == 1
+    changed = move(renderer, InstancesChanged("api", ()))
+    assert changed[1][ENDPOINTS][0] != before[ENDPOINTS][0]
+    assert not renderer.broken
+
+
 SERVICES = ["web", "api", "db"]
 INTENTIONS = st.lists(
     st.builds(
@@ -178,6 +196,7 @@ CHANGES: st.SearchStrategy[Change] = st.one_of(
         st.sampled_from(SERVICES),
         st.sampled_from([(), (ONE,), (ONE, Instance("x", "n9", "127.0.0.9", 9))]),
     ),
+    st.builds(InstancesForgotten, st.sampled_from(SERVICES)),
     st.sampled_from([HTTP_API, ConfigEntriesChanged({}, ProxyDefaults(Protocol.GRPC), {})]),
 )
 
