@@ -90,7 +90,7 @@ def judge(intentions: IntentionsByDestination, call: Call, *, default_allow: boo
         intention
         for name in _names(call.destination)
         for intention in intentions.get(name, ())
-        if intention.source == call.source or intention.source == WILDCARD
+        if intention.source in {call.source, WILDCARD}
     )
     if not covering:
         reason = (
