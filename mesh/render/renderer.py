@@ -8,7 +8,7 @@ looked at.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -25,9 +25,23 @@ V = TypeVar("V")
 
 
 @dataclass(slots=True)
+class _Kept:
+    """A part in use, by how many sessions, and what it rendered to.
+
+    ``sessions`` says by which; it is left out where the part reads nothing of the world, as
+    such a part never changes.
+    """
+
+    part: Part
+    resources: tuple[Resource, ...]
+    sessions: set[int] | None
+    uses: int = 0
+
+
+@dataclass(slots=True)
 class _Session:
     need: ProxyNeed
-    plan: Plan
+    kept: tuple[_Kept, ...]
     snapshot: Snapshot
 
 
@@ -38,14 +52,10 @@ class Renderer:
         """Start from ``world`` with no session."""
         self.world = world
         self._sessions: dict[int, _Session] = {}
-        self._rendered: dict[Part, tuple[Resource, ...]] = {}
-        self._uses: Counter[Part] = Counter()
-        # Plans share one object of each part, too.
-        self._same: dict[Part, Part] = {}
-        # Who must be looked at when the world moves: parts that read a facet, the sessions that
-        # have such a part (one that reads nothing never changes), and those that call a service.
+        self._kept: dict[Part, _Kept] = {}
+        # Who must be looked at when the world moves: parts that read a facet, and the sessions
+        # that call a service.
         self._readers: defaultdict[Facet, set[Part]] = defaultdict(set)
-        self._holders: defaultdict[Part, set[int]] = defaultdict(set)
         self._callers: defaultdict[str, set[int]] = defaultdict(set)
         self._needed: frozenset[str] | None = None
         self.broken: dict[Part, Exception] = {}
@@ -61,27 +71,17 @@ class Renderer:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is held for anybody."""
-        return not any(
-            (
-                self._sessions,
-                self._rendered,
-                self._uses,
-                self._same,
-                self._readers,
-                self._holders,
-                self._callers,
-            )
-        )
+        return not any((self._sessions, self._kept, self._readers, self._callers))
 
     def connect(self, session: int, need: ProxyNeed) -> Snapshot:
         """Add ``session`` and return all it shall have."""
-        chosen = self._take(session, plan(self.world, need))
+        kept = self._take(session, plan(self.world, need))
         for service in services_of(need):
             if service not in self._callers:
                 self._needed = None
             self._callers[service].add(session)
-        snapshot = self._assemble(chosen)
-        self._sessions[session] = _Session(need, chosen, snapshot)
+        snapshot = _assemble(kept)
+        self._sessions[session] = _Session(need, kept, snapshot)
         return snapshot
 
     def disconnect(self, session: int) -> None:
@@ -89,7 +89,7 @@ class Renderer:
         gone = self._sessions.pop(session, None)
         if gone is None:
             return
-        self._drop(session, gone.plan)
+        self._drop(session, gone.kept)
         for service in services_of(gone.need):
             _remove(self._callers, service, session)
             if service not in self._callers:
@@ -98,12 +98,10 @@ class Renderer:
     def advance(self, world: World, touched: Touched) -> dict[int, Snapshot]:
         """Move on to ``world`` and return the new snapshot of every session that differs."""
         self.world = world
-        affected = self._render_again(touched) | self._plan_again(touched)
         changed: dict[int, Snapshot] = {}
-        for number in affected:
+        for number in self._render_again(touched) | self._plan_again(touched):
             session = self._sessions[number]
-            session.snapshot = self._assemble(session.plan)
-            changed[number] = session.snapshot
+            session.snapshot = changed[number] = _assemble(session.kept)
         return changed
 
     def is_complete(self, session: int) -> bool:
@@ -118,22 +116,22 @@ class Renderer:
     def _render_again(self, touched: Touched) -> set[int]:
         """Render the parts that read a touched facet; return who has one that came out new."""
         affected: set[int] = set()
-        stale = {part for facet in touched for part in self._readers.get(facet, ())}
-        for part in stale:
-            resources = self._render(part)
-            if resources != self._rendered[part]:
-                self._rendered[part] = resources
-                affected |= self._holders[part]
+        for part in {part for facet in touched for part in self._readers.get(facet, ())}:
+            kept = self._kept[part]
+            resources = self._render(kept)
+            if resources != kept.resources:
+                kept.resources = resources
+                affected |= kept.sessions or set()
         return affected
 
-    def _render(self, part: Part) -> tuple[Resource, ...]:
-        """Render ``part`` again, or keep what it is: one that fails must not stop the others."""
+    def _render(self, kept: _Kept) -> tuple[Resource, ...]:
+        """Render a part again, or keep what it is: one that fails must not stop the others."""
         try:
-            resources = part.render(self.world)
+            resources = kept.part.render(self.world)
         except Exception as error:  # noqa: BLE001 - whatever the input broke; the owner logs it
-            self.broken[part] = error
-            return self._rendered[part]
-        self.broken.pop(part, None)
+            self.broken[kept.part] = error
+            return kept.resources
+        self.broken.pop(kept.part, None)
         return resources
 
     def _plan_again(self, touched: Touched) -> set[int]:
@@ -142,9 +140,9 @@ class Renderer:
         for number in self._turning_on(touched):
             session = self._sessions[number]
             chosen = plan(self.world, session.need)
-            if chosen != session.plan:
+            if chosen != tuple(kept.part for kept in session.kept):
                 # Taken before the former is dropped: what both have keeps its rendering.
-                former, session.plan = session.plan, self._take(number, chosen)
+                former, session.kept = session.kept, self._take(number, chosen)
                 self._drop(number, former)
                 affected.add(number)
         return affected
@@ -158,42 +156,45 @@ class Renderer:
                 found |= self._callers.get(facet.name, set())
         return found
 
-    def _take(self, session: int, chosen: Plan) -> Plan:
-        chosen = tuple(self._same.setdefault(part, part) for part in chosen)
-        for part in chosen:
-            reads = part.reads()
-            if part not in self._rendered:
-                self._rendered[part] = part.render(self.world)
-                for facet in reads:
-                    self._readers[facet].add(part)
-            self._uses[part] += 1
-            if reads:
-                self._holders[part].add(session)
-        return chosen
+    def _take(self, session: int, chosen: Plan) -> tuple[_Kept, ...]:
+        return tuple(self._use(session, part) for part in chosen)
 
-    def _drop(self, session: int, former: Plan) -> None:
-        kept = self._sessions[session].plan if session in self._sessions else ()
-        for part in former:
+    def _use(self, session: int, part: Part) -> _Kept:
+        kept = self._kept.get(part)
+        if kept is None:
             reads = part.reads()
-            if reads and part not in kept:
-                _remove(self._holders, part, session)
-            self._uses[part] -= 1
-            if not self._uses[part]:
-                del self._uses[part]
-                del self._rendered[part], self._same[part]
-                self.broken.pop(part, None)
-                for facet in reads:
-                    _remove(self._readers, facet, part)
+            kept = _Kept(part, part.render(self.world), set() if reads else None)
+            self._kept[part] = kept
+            for facet in reads:
+                self._readers[facet].add(part)
+        kept.uses += 1
+        if kept.sessions is not None:
+            kept.sessions.add(session)
+        return kept
 
-    def _assemble(self, chosen: Plan) -> Snapshot:
-        by_type: dict[str, list[Resource]] = {type_url: [] for type_url in TYPE_URLS}
-        for part in chosen:
-            for resource in self._rendered[part]:
-                by_type[resource.type_url].append(resource)
-        return {
-            type_url: tuple(sorted(found, key=lambda one: one.name))
-            for type_url, found in by_type.items()
-        }
+    def _drop(self, session: int, former: tuple[_Kept, ...]) -> None:
+        now = self._sessions[session].kept if session in self._sessions else ()
+        for kept in former:
+            kept.uses -= 1
+            # By identity: a session's plan names a part once, and a part is kept once.
+            if kept.sessions is not None and all(kept is not other for other in now):
+                kept.sessions.discard(session)
+            if not kept.uses:
+                del self._kept[kept.part]
+                self.broken.pop(kept.part, None)
+                for facet in kept.part.reads():
+                    _remove(self._readers, facet, kept.part)
+
+
+def _assemble(parts: tuple[_Kept, ...]) -> Snapshot:
+    by_type: dict[str, list[Resource]] = {type_url: [] for type_url in TYPE_URLS}
+    for kept in parts:
+        for resource in kept.resources:
+            by_type[resource.type_url].append(resource)
+    return {
+        type_url: tuple(sorted(found, key=lambda one: one.name))
+        for type_url, found in by_type.items()
+    }
 
 
 def _remove(index: dict[K, set[V]], key: K, value: V) -> None:
