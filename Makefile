@@ -9,13 +9,22 @@ PROXIES   ?= 1000
 SERVICES  ?= 1000
 INSTANCES ?= 10
 
-.PHONY: demo test check wheel bench-xds lock setup clean
+.PHONY: demo test tools check wheel bench-xds lock setup clean
 
 demo: setup
 	$(BIN)/mesh demo $(if $(KEEP),--keep)
 
-test: setup
+test: setup tools
 	$(BIN)/pytest
+
+# What the tests need beside the environment; Consul is fetched by tests/testbed/consul.sh.
+tools:
+	@for tool in apt-get dpkg-deb systemd-analyze; do \
+	  command -v $$tool >/dev/null || missing="$$missing $$tool"; \
+	done; \
+	[ "$$missing" != " systemd-analyze" ] || [ "$$(id -u)" != 0 ] || { \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends systemd && missing=; }; \
+	[ -z "$$missing" ] || { echo "the tests need$$missing (Debian: apt, dpkg, systemd)" >&2; exit 1; }
 
 check: setup
 	$(BIN)/ruff check
