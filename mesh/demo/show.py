@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
+import sys
 import tempfile
 import time
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -46,10 +49,11 @@ async def perform(scene: Scene, console: Console) -> int:
     # The shortest path there is: a Unix socket's name has at most 108 bytes.
     directory = Path(tempfile.mkdtemp(prefix="mesh-demo-"))
     try:
-        async with Estate(
-            directory, consul=scene.consul, consul_token=scene.consul_token
-        ) as estate:
-            outcomes = await _play(estate, scene, console)
+        async with (
+            Estate(directory, consul=scene.consul, consul_token=scene.consul_token) as estate,
+            AsyncExitStack() as stack,
+        ):
+            outcomes = await _play(estate, scene, stack, console)
             _table(outcomes, console)
             failed = any(outcome.mark == _FAILED for outcome in outcomes)
             if failed:
@@ -64,7 +68,10 @@ async def perform(scene: Scene, console: Console) -> int:
     return int(failed)
 
 
-async def _play(estate: Estate, scene: Scene, console: Console) -> list[Outcome]:
+async def _play(
+    estate: Estate, scene: Scene, stack: AsyncExitStack, console: Console
+) -> list[Outcome]:
+    """Play the acts; ``stack`` ends what they started."""
     if not scene.consul and (binary := shutil.which("consul")):
         await estate.start_consul(binary)
     outcomes = [
@@ -74,14 +81,11 @@ async def _play(estate: Estate, scene: Scene, console: Console) -> list[Outcome]
     if any(outcome.mark == _FAILED for outcome in outcomes):
         return outcomes
     story = Story(estate)
-    try:
-        for act in story.acts():
-            outcomes.append(await _act(act, console))
-            if outcomes[-1].mark == _FAILED:
-                break
-    finally:
-        if not (scene.keep and outcomes[-1].mark != _FAILED):
-            await story.close()
+    stack.push_async_callback(story.close)
+    for act in story.acts():
+        outcomes.append(await _act(act, console))
+        if outcomes[-1].mark == _FAILED:
+            break
     return outcomes
 
 
@@ -123,7 +127,13 @@ def _table(outcomes: list[Outcome], console: Console) -> None:
 
 
 async def _stay(estate: Estate, console: Console) -> None:
+    """Leave the mesh up until somebody interrupts, which ends it in good order."""
+    interrupted = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
     console.print("\nThe mesh stays up until Ctrl-C. In another terminal:\n")
+    binaries = Path(sys.executable).parent
+    console.print(f"  export PATH={binaries}:$PATH", highlight=False, soft_wrap=True)
     for name, value in estate.environment().items():
         console.print(f"  export {name}={value}", highlight=False, soft_wrap=True)
     web = estate.services["web"]
@@ -136,4 +146,5 @@ async def _stay(estate: Estate, console: Console) -> None:
         "mesh check",
     ):
         console.print(f"  {line}", highlight=False, soft_wrap=True)
-    await asyncio.Event().wait()
+    await interrupted.wait()
+    console.print("\nEnding …")

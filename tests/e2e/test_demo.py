@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -39,3 +40,25 @@ async def test_every_act_holds_on_a_real_consul_found_on_the_path(tmp_path: Path
     assert code == 0, output
     assert "over Consul at" in output
     assert "needs Consul 1.9" in output
+
+
+async def test_kept_it_stays_until_it_is_interrupted_and_ends_clean(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "mesh.cli", "demo", "--keep"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={"PATH": os.defpath, "HOME": str(tmp_path), "TMPDIR": "/tmp"},  # noqa: S108 - sockets need a short path
+    )
+    assert process.stdout is not None
+    seen = ""
+    while "mesh check" not in seen:
+        line = await process.stdout.readline()
+        assert line, seen
+        seen += line.decode()
+    process.send_signal(signal.SIGINT)
+    rest = (await process.stdout.read()).decode()
+    assert await process.wait() == 0, rest
+    assert "Unclosed" not in rest
+    (kept,) = {part for part in seen.split() if part.startswith("CONSUL_HTTP_TOKEN_FILE=")}
+    assert not await asyncio.to_thread(Path(kept.partition("=")[2]).exists)
