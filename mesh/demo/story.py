@@ -30,7 +30,6 @@ _SECONDS: Final = 10.0
 """How long an act waits for what it expects."""
 _REQUESTS: Final = 300
 """Requests sent while something is broken on purpose."""
-_NEWEST_LEGACY: Final = "1.8"
 
 
 class ActFailedError(Exception):
@@ -158,7 +157,8 @@ class Story:
     async def permissions(self) -> str:
         """Allow web to read orders and nothing else."""
         if await self._consul.dialect() is Dialect.LEGACY:
-            raise NotOfferedError(f"needs Consul 1.9 or newer (this one is {_NEWEST_LEGACY})")
+            version = (await self._consul.agent_self())["Config"]["Version"]
+            raise NotOfferedError(f"needs Consul 1.9 or newer (this one is {version})")
         read = Permission(
             Action.ALLOW, path=PathMatch(PathMatchKind.PREFIX, "/orders"), methods=("GET",)
         )
