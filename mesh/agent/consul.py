@@ -28,9 +28,6 @@ class ConsulAgent:
     def __init__(self, settings: Consul) -> None:
         """``settings`` say where it is and how to be let in."""
         self._settings = settings
-        self._tls: ssl.SSLContext | None = None
-        if settings.ca_file is not None and urlsplit(settings.url).scheme == "https":
-            self._tls = ssl.create_default_context(cafile=settings.ca_file)
 
     async def register(self, service: dict[str, Any]) -> None:
         """Add or replace a service, its checks included."""
@@ -47,7 +44,7 @@ class ConsulAgent:
 
     async def _ask(self, method: str, path: str, body: object = None) -> http.Response:
         url = self._settings.url.rstrip("/")
-        server, target = http.from_url(url + path, self._tls)
+        server, target = http.from_url(url + path, self._tls())
         try:
             answer = await http.request(server, method, target, body=body, headers=self._token())
         except http.RequestError as error:
@@ -68,13 +65,32 @@ class ConsulAgent:
             else "See the Consul agent's log.",
         )
 
+    def _tls(self) -> ssl.SSLContext | None:
+        file = self._settings.ca_file
+        if file is None or urlsplit(self._settings.url).scheme != "https":
+            return None
+        try:
+            return ssl.create_default_context(cafile=file)
+        except OSError as error:
+            raise ConsulError(
+                f"{file} cannot be used: {error.strerror or error}",
+                "consul.ca_file names the certificate, in PEM, of the authority that Consul's API "
+                "is under.",
+            ) from error
+
     def _token(self) -> dict[str, str]:
         file = self._settings.token_file
         if file is None:
             return {}
         try:
-            return {"X-Consul-Token": file.read_text(encoding="utf-8").strip()}
+            token = file.read_text(encoding="ascii", errors="replace").strip()
         except OSError as error:
             raise ConsulError(
                 f"{file} cannot be read: {error.strerror}", "Put the Consul token there."
             ) from error
+        # Checked here: the HTTP library refuses it too, and quotes it when it does.
+        if not token.isascii() or not token.isprintable() or " " in token:
+            raise ConsulError(
+                f"{file} holds more than a token", "Put the Consul token there alone."
+            )
+        return {"X-Consul-Token": token}

@@ -130,6 +130,7 @@ class Enrolment:
 
     async def refresh(self) -> None:
         """Get a new certificate by renewal or, where that is not possible, by attestation."""
+        self.files.mend()  # half a pair on disk would let neither agent nor zone believe it
         if self.svid is not None and self.svid.valid(self._clock.now()):
             try:
                 await self.renew()

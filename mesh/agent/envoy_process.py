@@ -46,6 +46,10 @@ _unreaped: Final[set[subprocess.Popen[bytes]]] = set()
 is reaped when the next is started, or by init."""
 
 
+ENVIRONMENT: Final = {"PATH": os.defpath}
+"""All the variables that Envoy sees."""
+
+
 class Role(enum.StrEnum):
     """What an Envoy was started from."""
 
@@ -203,6 +207,7 @@ def start(
 
     Raises:
         EnvoyMissingError: the binary cannot be run.
+        OSError: the state directory cannot be written; nothing was left running.
 
     """
     socket = admin_socket(place)
@@ -212,6 +217,8 @@ def start(
             command(binary, place, settings),
             cwd=state.path,
             stdin=subprocess.DEVNULL,
+            # Nothing of the agent's own: a token in its environment is not Envoy's to have.
+            env=ENVIRONMENT,
             start_new_session=True,
         )
     except OSError as error:
@@ -222,7 +229,13 @@ def start(
     _unreaped.difference_update([each for each in _unreaped if each.poll() is not None])
     _unreaped.add(child)
     run = Run(child.pid, start_time(child.pid) or 0, role, digest)
-    state.write(run_file(place), json.dumps({**_plain(run)}))
+    try:
+        state.write(run_file(place), json.dumps({**_plain(run)}))
+    except OSError:
+        # No agent would ever find it, and it would hold the ports.
+        child.kill()
+        child.wait()
+        raise
     logger.info("envoy started", extra={"pid": child.pid, "place": place, "role": role.value})
     return EnvoyProcess(place, run, Admin(state.socket(socket)), _child=child)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,4 +48,6 @@ async def probe(check: HealthCheck, inbound: Inbound) -> Status:
     except OSError as error:
         return Status("critical", f"{place}: {error or type(error).__name__}")
     writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
     return PASSING

@@ -12,11 +12,15 @@ import json
 import socket
 import ssl
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 _MOST: Final = 64 * 1024 * 1024
+_LOCAL: Final = ThreadPoolExecutor(max_workers=4, thread_name_prefix="local")
+"""For Unix sockets.  A resolver that is down holds each thread that asks it for many seconds; the
+threads of the others may all wait for it, and Envoy must be looked after all the same."""
 
 
 class RequestError(Exception):
@@ -103,7 +107,10 @@ async def request(
     sent["Host"] = server.authority
     try:
         async with asyncio.timeout(timeout + 1):
-            return await asyncio.to_thread(_ask, server, (method, path, data, sent), timeout)
+            pool = None if server.unix_socket is None else _LOCAL
+            question = (method, path, data, sent)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(pool, _ask, server, question, timeout)
     except (OSError, http.client.HTTPException) as error:
         reason = str(error) or type(error).__name__
         raise RequestError(reason) from error

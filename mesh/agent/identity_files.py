@@ -65,6 +65,15 @@ class IdentityFiles:
         self._copy(BUNDLE, trusted)
         return svid, trusted
 
+    def mend(self) -> None:
+        """Write again what a full disk kept :meth:`save` from writing.
+
+        Raises:
+            OSError: the disk is still full.
+
+        """
+        self.load()
+
     def save(self, svid: Svid, chain: str, key: str, bundle: str) -> None:
         """Replace the identity.
 

@@ -7,6 +7,7 @@ agent again, which takes Envoy over.  Only a stop that was asked for ends Envoy.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 from collections.abc import Iterable
@@ -196,7 +197,7 @@ class Agent:
         if settings.register == "none" or inbound is None:
             return NoRegistrar()
         if settings.register == "consul":
-            return ConsulRegistrar(settings, inbound, self._address(), ConsulAgent(settings.consul))
+            return ConsulRegistrar(settings, inbound, self._address, ConsulAgent(settings.consul))
         return ZoneRegistrar(settings, inbound, self._address, self._zone, self._enrolment)
 
     def _address(self) -> str:
@@ -268,6 +269,8 @@ async def _any_accepts(addresses: Iterable[str]) -> bool:
         except OSError:
             continue
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
         return True
     return False
 

@@ -16,7 +16,11 @@ from typing import Final
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-_SAMPLE: Final = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)[ \t{]")
+_SAMPLE: Final = re.compile(
+    r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:[ \t]*\{.*\}[ \t]*|[ \t]+)"
+    r"[-+]?(?:[0-9]+\.?[0-9]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?|[iI]nf(?:inity)?|[nN]a[nN])"
+    r"(?:[ \t]+-?[0-9]+)?$"
+)
 _COMMENT: Final = re.compile(r"# (HELP|TYPE) ([a-zA-Z_:][a-zA-Z0-9_:]*)(?: (.*))?$")
 _PARTS: Final = {
     "histogram": ("_bucket", "_sum", "_count"),

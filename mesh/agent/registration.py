@@ -7,6 +7,7 @@ the agent found.  Both keep trying for ever: a registry that is down is no reaso
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any, Final, Protocol
@@ -56,9 +57,13 @@ class ConsulRegistrar:
     """Registers the application and its sidecar with the Consul agent on this host."""
 
     def __init__(
-        self, settings: AgentSettings, inbound: Inbound, address: str, consul: ConsulAgent
+        self,
+        settings: AgentSettings,
+        inbound: Inbound,
+        address: Callable[[], str],
+        consul: ConsulAgent,
     ) -> None:
-        """``address`` is where other hosts find this one."""
+        """``address`` returns where other hosts find this one; it may ask DNS, and may fail."""
         self._settings = settings
         self._inbound = inbound
         self._address = address
@@ -70,17 +75,18 @@ class ConsulRegistrar:
         known = [await self._consul.has(each) for each in ids]
         if not all(known):
             healthy = await health.probe(self._settings.health, self._inbound) == health.PASSING
-            for service in consul_services(
-                self._settings, self._inbound, self._address, passing=healthy
-            ):
+            address = await asyncio.to_thread(self._address)
+            for service in consul_services(self._settings, self._inbound, address, passing=healthy):
                 await self._consul.register(service)
             logger.info("registered with consul", extra={"service_id": self._settings.id})
         return CHECK_SECONDS
 
     async def deregister(self) -> None:
         """Remove both, the sidecar first: it is what callers dial."""
-        await self._consul.deregister(sidecar_id(self._settings.id))
-        await self._consul.deregister(self._settings.id)
+        for each in (sidecar_id(self._settings.id), self._settings.id):
+            # With ACLs, Consul calls it an error to remove what is not there.
+            if await self._consul.has(each):
+                await self._consul.deregister(each)
 
 
 class ZoneRegistrar:
@@ -94,7 +100,7 @@ class ZoneRegistrar:
         zone: ZoneClient,
         enrolment: Enrolment,
     ) -> None:
-        """``address`` returns where other hosts find this one."""
+        """``address`` returns where other hosts find this one; it may ask DNS, and may fail."""
         self._settings = settings
         self._inbound = inbound
         self._address = address
@@ -109,7 +115,7 @@ class ZoneRegistrar:
         body = {
             "id": self._settings.id,
             "service": self._settings.service,
-            "address": self._address(),
+            "address": await asyncio.to_thread(self._address),
             "port": self._inbound.port,
             "app_port": self._inbound.local_port,
             "tags": list(self._settings.tags),
@@ -137,12 +143,14 @@ class Registration:
         self._registrar = registrar
         self._clock = clock
         self.registered = False
+        self._tried = False
 
     async def run(self) -> None:
         """Register and stay registered; runs forever."""
         backoff = Backoff(0.5, 15.0)
         complaint = ""
         while True:
+            self._tried = True
             try:
                 pause = await self._registrar.refresh()
             except (AgentError, OSError) as error:
@@ -158,14 +166,15 @@ class Registration:
 
     async def deregister(self) -> None:
         """Take the instance out; a registry that does not answer will notice by itself."""
-        if not self.registered:
+        # A try that failed may have registered the application, and not its sidecar.
+        if not self._tried:
             return
         try:
             await self._registrar.deregister()
         except (AgentError, OSError) as error:
             logger.warning("not deregistered", extra={"reason": str(error)})
         else:
-            self.registered = False
+            self.registered = self._tried = False
             logger.info("deregistered")
 
 

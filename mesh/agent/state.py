@@ -109,8 +109,10 @@ class StateDir:
                     f"another agent (process {holder}) runs on state directory {self.path}",
                     "Stop it, or give this proxy a directory of its own with --state-dir.",
                 ) from error
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+            # The number is for people; on a full disk the lock must do without.
+            with contextlib.suppress(OSError):
+                os.ftruncate(fd, 0)
+                os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
             yield
         finally:
             os.close(fd)

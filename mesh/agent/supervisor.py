@@ -238,15 +238,24 @@ class Supervisor:
         free = [place for place in PLACES if place not in taken]
         if not free:
             return  # one is still being retired: the next look will find its place
-        process = envoy_process.start(
-            self._binary,
-            free[0],
-            bootstrap,
-            self._settings,
-            self._state,
-            role=role,
-            digest=digest,
-        )
+        try:
+            process = envoy_process.start(
+                self._binary,
+                free[0],
+                bootstrap,
+                self._settings,
+                self._state,
+                role=role,
+                digest=digest,
+            )
+        except OSError as error:  # a full disk passes, and the other Envoy wants looking after
+            pause = self._backoff[role].next()
+            self._not_before[role] = self._clock.monotonic() + pause
+            logger.error(  # noqa: TRY400 - the reason says it; a traceback at each try does not help
+                "envoy not started: the state directory cannot be written",
+                extra={"state_dir": str(self._state.path), "reason": str(error)},
+            )
+            return
         self._running[role] = process
         self._since[role] = self._clock.monotonic()
         self._watch(process)

@@ -65,7 +65,7 @@ class ZoneClient:
     async def bundle(self, trust: Trust, *, timeout: float | None = None) -> str:  # noqa: ASYNC109 - per address
         """Return the present trust bundle, from a zone that the one at hand vouches for."""
         said = await self._ask(trust.context(), trust.zone, "GET", "/v1/bundle", timeout=timeout)
-        return str(said["bundle"])
+        return str(_member(said, "bundle"))
 
     async def enrol(
         self, trust: Trust, csr: str, service: str, proof: Mapping[str, str]
@@ -92,7 +92,7 @@ class ZoneClient:
         path = f"/v1/registrations/{body['id']}"
         context = trust.context(certificate)
         said = await self._ask(context, trust.zone, "PUT", path, dict(body))
-        return float(said["lease_seconds"])
+        return float(_member(said, "lease_seconds"))
 
     async def deregister(self, trust: Trust, certificate: tuple[Path, Path], instance: str) -> None:
         """Take an instance out of the registry; one that is not there is fine."""
@@ -110,6 +110,7 @@ class ZoneClient:
         timeout: float | None = None,  # noqa: ASYNC109 - per address
     ) -> dict[str, Any]:
         failures: list[str] = []
+        distrusted: list[AgentError] = []
         for host, port in self._addresses:
             name = zone.server_name if zone else None
             server = http.Server(host, port, tls=context, server_name=name)
@@ -119,8 +120,8 @@ class ZoneClient:
                 )
             except http.RequestError as error:
                 distrust = _distrust(error, f"{host}:{port}", zone)
-                if distrust is not None:
-                    raise distrust from error
+                if distrust is not None:  # one whose certificate lapsed is as good as dead
+                    distrusted.append(distrust)
                 failures.append(f"{host}:{port}: {error}")
                 continue
             if response.status >= 500:  # noqa: PLR2004 - HTTP's server errors: another may do better
@@ -129,11 +130,23 @@ class ZoneClient:
             if not response.ok:
                 raise _refusal(response, method, path)
             return _document(response)
+        if distrusted:
+            raise distrusted[0]
         raise ZoneUnreachableError(
             f"the zone's API cannot be reached: {'; '.join(failures)}",
             "Check that `mesh zone` runs, that zone_api names its HTTPS address, and that no "
             "firewall is between.",
         )
+
+
+def _member(said: dict[str, Any], name: str) -> Any:
+    """Return a member of the zone's answer, which a zone of another version may lack."""
+    if name not in said:
+        raise ZoneUnreachableError(
+            f"the zone's API answered without {name!r}",
+            "Check that zone_api names the API of `mesh zone`, of a version like this agent's.",
+        )
+    return said[name]
 
 
 def _document(response: http.Response) -> dict[str, Any]:

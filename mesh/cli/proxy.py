@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from mesh.agent.errors import StateError
 from mesh.agent.state import StateDir
 from mesh.config.proxy import load_proxy
 
@@ -152,12 +153,26 @@ def _become_agent(config: Path | None, given: dict[str, Any], *, only_check: boo
         typer.echo("the configuration is valid")
         return
     state = StateDir(Path(settings["state_dir"]))
-    state.write(SETTINGS_FILE, json.dumps(settings, indent=1))
-    state.close()
+    try:
+        _keep(state, json.dumps(settings, indent=1).encode())
+    finally:
+        state.close()
     file = str(Path(settings["state_dir"]) / SETTINGS_FILE)
     sys.stdout.flush()
     # The arguments are our own interpreter, our own module and a file name.
     os.execv(sys.executable, [sys.executable, "-m", "mesh.agent", "--settings", file])  # noqa: S606 - no shell is wanted
+
+
+def _keep(state: StateDir, settings: bytes) -> None:
+    try:
+        # Unchanged, they need no place: a full disk must not keep the next agent from its Envoy.
+        if state.read(SETTINGS_FILE) != settings:
+            state.write(SETTINGS_FILE, settings)
+    except OSError as error:
+        raise StateError(
+            f"{state.path / SETTINGS_FILE} cannot be written: {error.strerror}",
+            "Is the disk full, or mounted read-only? See `df` and `mount`.",
+        ) from error
 
 
 def _text(path: Path | None) -> str | None:

@@ -301,6 +301,34 @@ async def test_copies_are_mended_from_the_sds_file(
     assert state.read("svid.key") == key.encode()
 
 
+async def test_half_a_pair_on_disk_does_not_keep_the_next_renewal_from_succeeding(
+    enrolment: Enrolment, state: StateDir, zone: FakeZone
+) -> None:
+    await enrolment.ensure()
+    obstacle = state.path / ".svid.pem.new"
+    obstacle.mkdir()
+    with pytest.raises(OSError, match=r"svid\.pem"):
+        await enrolment.refresh()
+    obstacle.rmdir()
+    await enrolment.refresh()
+    assert zone.asked == ["bundle", "enrol", "renew", "renew"]
+    chain, key = read_identity_secret(state.read(files.IDENTITY_SDS) or b"")
+    assert (state.read("svid.pem"), state.read("svid.key")) == (chain.encode(), key.encode())
+
+
+async def test_a_replica_whose_certificate_is_a_strangers_does_not_speak_for_the_others(
+    settings: AgentSettings, state: StateDir, clock: ManualClock, zone: FakeZone
+) -> None:
+    await make(settings, state, clock).ensure()
+    async with FakeZone(Authority(DOMAIN)).serve() as stranger:
+        both = dataclasses.replace(settings, zone_api=(stranger.address, zone.address))
+        enrolment = make(both, state, clock)
+        enrolment.load()
+        await enrolment.renew()
+    assert not stranger.asked
+    assert zone.asked[-1] == "renew"
+
+
 async def test_a_damaged_identity_is_replaced(
     settings: AgentSettings, state: StateDir, clock: ManualClock, zone: FakeZone
 ) -> None:

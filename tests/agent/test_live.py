@@ -23,7 +23,7 @@ from envoy.extensions.filters.network.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from google.protobuf import json_format
 
-from mesh.agent.settings import AgentSettings
+from mesh.agent.settings import AgentSettings, Consul
 from mesh.agent.state import StateDir
 from mesh.agent.supervisor import LAST_GOOD
 from mesh.envoy.resource import (
@@ -143,8 +143,13 @@ async def test_live_then_nobody_then_live_again(place: AgentSettings, zone: Fake
             }
             assert known == {"inbound", "outbound"}
         kill_envoys(place)
-        # No zone, no Envoy, no agent: everything of before is on disk.
-        away = dataclasses.replace(place, zone_api=(("127.0.0.1", free_port()),))
+        # No zone, no Envoy, no agent, no DNS, no Consul: everything of before is on disk.
+        away = dataclasses.replace(
+            place,
+            zone_api=(("zone.invalid", free_port()),),
+            register="consul",
+            consul=Consul(url=f"http://127.0.0.1:{free_port()}"),
+        )
         async with agent(away):
             await until(lambda: says(place, "mesh_agent_config_last_good 1"))
             with socket.create_connection((place.inbound.address, place.inbound.port)):

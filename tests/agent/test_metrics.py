@@ -46,6 +46,16 @@ def test_gauges_are_written_as_prometheus_reads_them() -> None:
     assert "\nat 1800000000\n" in text
 
 
+def test_a_page_that_is_no_metrics_spoils_nothing() -> None:
+    html = "<html>\nbody { margin 0 }\nWelcome home\nfoo 1 2 3\nfoo{ 1\nhalf\n</html>\n"
+    assert metrics.merge(("own 1\n", html)) == ("own 1\n", 0)
+
+
+def test_every_form_of_a_sample_stands() -> None:
+    page = 'a{x="} 1",y="\\""} 1.5e-7 -12\nb 1.\nc +Inf\nd NaN\ne -Inf\nf .5\ng\t7\nh{} 1\ni {} 0\n'
+    assert metrics.merge((page,)) == (page, 0)
+
+
 NAMES = st.sampled_from(["a", "b", "a_sum", "a_count", "a_bucket", "c_total"])
 PAGES = st.lists(
     st.lists(st.tuples(NAMES, st.sampled_from(["counter", "histogram", "summary"])), max_size=5),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
 import signal
 import socket
@@ -174,6 +175,8 @@ async def test_no_secret_is_in_arguments_or_log(program: Program) -> None:
     for text in (*lines, program.log(), (program.settings.state_dir / "agent.json").read_text()):
         assert token not in text
         assert key not in text
+    for pid in program.envoys():
+        assert proc(pid, "environ").strip("\0") == f"PATH={os.defpath}"
 
 
 async def test_envoy_outlives_a_killed_agent_and_the_next_takes_it_over(program: Program) -> None:
@@ -327,3 +330,12 @@ async def test_wrong_settings_are_refused_all_at_once(program: Program) -> None:
     for each in ("inbound_port", "upstreams", "registration"):
         assert each in program.log()
     assert {each.name for each in program.settings.state_dir.iterdir()} == {LAST_GOOD}
+
+
+async def test_settings_that_cannot_be_kept_are_an_error_with_a_remedy(program: Program) -> None:
+    program.settings.state_dir.joinpath(".agent.json.new").mkdir()
+    process = program.start()
+    await until(lambda: process.poll() is not None)
+    assert process.returncode == 2
+    assert "agent.json cannot be written" in program.log()
+    assert "remedy: Is the disk full" in program.log()

@@ -12,10 +12,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from mesh.agent import http
 from mesh.agent.consul import ConsulAgent, ConsulError
 from mesh.agent.enrolment import Enrolment
+from mesh.agent.errors import AgentError
 from mesh.agent.registration import (
     ConsulRegistrar,
     Registration,
@@ -89,7 +91,7 @@ async def test_it_is_registered_again_after_consul_lost_its_state(
     )
     port, clock = free_port(), ManualClock()
     consul = Consul(url=f"http://127.0.0.1:{port}")
-    registrar = ConsulRegistrar(settings, inbound, "127.0.0.1", ConsulAgent(consul))
+    registrar = ConsulRegistrar(settings, inbound, lambda: "127.0.0.1", ConsulAgent(consul))
     registration = Registration(registrar, clock)
     async with Tasks("test") as tasks:
         async with consul_agent(tmp_path, port):
@@ -116,6 +118,91 @@ async def test_it_is_registered_again_after_consul_lost_its_state(
             await clock.sleeping()  # or what is still registering would do so after the next line
             await registration.deregister()
             assert (await ask(consul, "/v1/agent/services")).json() == {}
+
+
+async def test_what_was_registered_by_half_is_deregistered(
+    settings: AgentSettings, inbound: Inbound
+) -> None:
+    async with half_a_consul() as (consul, services):
+        registrar = ConsulRegistrar(settings, inbound, lambda: "10.0.0.9", ConsulAgent(consul))
+        clock = ManualClock()
+        registration = Registration(registrar, clock)
+        async with Tasks("test") as tasks:
+            tasks.spawn("register", registration.run(), forever=True)
+            await clock.sleeping()
+        assert services == {"web-1"}
+        assert not registration.registered
+        await registration.deregister()
+        assert not services
+
+
+@contextlib.asynccontextmanager
+async def half_a_consul() -> AsyncIterator[tuple[Consul, set[str]]]:
+    """Serve a Consul whose token may not write sidecars, and that knows what is not there."""
+    services: set[str] = set()
+
+    async def register(request: web.Request) -> web.Response:
+        service = (await request.json())["ID"]
+        if service == sidecar_id("web-1"):
+            return web.Response(status=403, text="Permission denied")
+        services.add(service)
+        return web.Response()
+
+    async def deregister(request: web.Request) -> web.Response:
+        service = request.match_info["id"]
+        if service not in services:
+            return web.Response(status=500, text=f'Unknown service "{service}"')
+        services.remove(service)
+        return web.Response()
+
+    async def find(request: web.Request) -> web.Response:
+        return web.Response(status=200 if request.match_info["id"] in services else 404)
+
+    app = web.Application()
+    app.router.add_put("/v1/agent/service/register", register)
+    app.router.add_put("/v1/agent/service/deregister/{id}", deregister)
+    app.router.add_get("/v1/agent/service/{id}", find)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield Consul(url=f"http://127.0.0.1:{runner.addresses[0][1]}"), services
+    finally:
+        await runner.cleanup()
+
+
+async def test_an_address_that_cannot_be_told_yet_is_waited_for(
+    settings: AgentSettings, inbound: Inbound, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unknown() -> str:
+        raise AgentError("cannot tell which address callers should use", "")
+
+    async with half_a_consul() as (consul, _):
+        clock = ManualClock()
+        registrar = ConsulRegistrar(settings, inbound, unknown, ConsulAgent(consul))
+        async with Tasks("test") as tasks:
+            task = tasks.spawn("register", Registration(registrar, clock).run(), forever=True)
+            await clock.sleeping()
+            assert not task.done()
+    assert "cannot tell which address" in str(vars(caplog.records[-1])["reason"])
+
+
+@pytest.mark.parametrize("content", ["secret-1\nsecret-2\n", "secret one", "secr\u00e9t"])
+async def test_a_token_that_no_header_holds_is_refused_and_not_quoted(
+    tmp_path: Path, content: str
+) -> None:
+    file = tmp_path / "consul.token"
+    file.write_text(content, encoding="utf-8")
+    agent = ConsulAgent(Consul(url=f"http://127.0.0.1:{free_port()}", token_file=file))
+    with pytest.raises(ConsulError, match=r"consul\.token holds more than a token") as refused:
+        await agent.has("web-1")
+    assert "sec" not in str(refused.value)
+
+
+async def test_an_authority_that_is_not_there_is_named(tmp_path: Path) -> None:
+    agent = ConsulAgent(Consul(url="https://127.0.0.1:1", ca_file=tmp_path / "absent.pem"))
+    with pytest.raises(ConsulError, match=r"absent\.pem cannot be used"):
+        await agent.has("web-1")
 
 
 async def test_a_consul_that_is_not_there_is_an_error_with_a_remedy() -> None:
@@ -159,7 +246,7 @@ async def test_a_registry_that_is_down_is_no_reason_to_stop(
 ) -> None:
     clock = ManualClock()
     consul = ConsulAgent(Consul(url=f"http://127.0.0.1:{free_port()}"))
-    registrar = ConsulRegistrar(settings, inbound, "127.0.0.1", consul)
+    registrar = ConsulRegistrar(settings, inbound, lambda: "127.0.0.1", consul)
     registration = Registration(registrar, clock)
     async with Tasks("test") as tasks:
         tasks.spawn("register", registration.run(), forever=True)

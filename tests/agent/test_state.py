@@ -11,6 +11,7 @@ import pytest
 
 from mesh.agent.errors import StateError
 from mesh.agent.state import LOCK, StateDir
+from tests.agent.limits import full_disk
 
 
 def test_the_directory_is_made_private(tmp_path: Path) -> None:
@@ -52,6 +53,18 @@ def test_a_write_that_fails_leaves_the_old_file(state: StateDir) -> None:
     with pytest.raises(OSError, match=r"file\.new"):
         state.write("file", "new")
     assert state.read("file") == b"old"
+
+
+def test_a_full_disk_keeps_the_old_file_and_leaves_the_lock(state: StateDir) -> None:
+    state.write("file", "old")
+    with full_disk():
+        with pytest.raises(OSError, match="File too large"):
+            state.write("file", "new")
+        with state.lock(), pytest.raises(StateError, match="another agent"), state.lock():
+            pass
+    assert state.read("file") == b"old"
+    state.write("file", "new")
+    assert state.read("file") == b"new"
 
 
 def test_what_is_not_there(state: StateDir) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import errno
 import json
+import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientConnectorError, ClientSession, ClientTimeout, TCPConnector, web
+from aiohttp import ClientOSError, ClientSession, ClientTimeout, TCPConnector, web
 
 from mesh.agent import envoy_process
 from mesh.agent.envoy_process import PLACES, Role, find_envoy
@@ -195,6 +196,36 @@ async def test_an_envoy_that_never_comes_up_is_retried_with_growing_pauses(place
         assert supervisor.serving is None
 
 
+async def test_a_full_disk_is_waited_out(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    supervisor = place.supervisor()
+    # The bootstrap can be written, and the run file cannot.
+    obstacle = place.state.path / f".{envoy_process.run_file(PLACES[0])}.new"
+    obstacle.mkdir()
+    try:
+        async with Tasks("test") as tasks:
+            tasks.spawn("supervise", supervisor.run(), forever=True)
+            await until(lambda: "cannot be written" in caplog.text)
+            assert not supervisor.processes
+            assert not envoys_in(place.state.path)
+            obstacle.rmdir()
+            await serves(supervisor, Role.LIVE)
+    finally:
+        for process in supervisor.processes:
+            await process.end()
+        for pid in envoys_in(place.state.path):
+            os.kill(pid, signal.SIGKILL)
+
+
+def envoys_in(directory: Path) -> list[int]:
+    """Return the processes that work in ``directory``."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (each / "cwd").readlink() == directory and (each / "exe").readlink() == BINARY:
+                found.append(int(each.name))
+    return found
+
+
 async def test_another_agent_takes_over_the_envoy_that_is_there(place: Place) -> None:
     async with Tasks("first agent") as tasks:
         first = place.supervisor()
@@ -323,9 +354,10 @@ async def test_the_handover_to_the_zone_loses_no_request(place: Place) -> None:
                         done.append(await answer.text())
                     try:
                         done.append(await get(port, "/new"))
-                    except ClientConnectorError as error:
+                    except ClientOSError as error:
                         # The kernel resets a connection that waits, not accepted, at a socket
-                        # that closes (unless net.ipv4.tcp_migrate_req is set).
+                        # that closes (unless net.ipv4.tcp_migrate_req is set); the caller, for
+                        # whom it is connected, learns it while connecting or when it has asked.
                         assert error.errno == errno.ECONNRESET  # noqa: PT017 - the others are lost calls
                         reset.append(error)
                     await asyncio.sleep(0.005)
