@@ -37,8 +37,8 @@ class Metrics:
             ["status"],
             registry=self.registry,
         )
-        self.convergence = Histogram(
-            "mesh_xds_convergence_seconds",
+        self.acknowledgement = Histogram(
+            "mesh_xds_acknowledgement_seconds",
             "From a response's queueing to the proxy's acknowledgement.",
             buckets=_CONVERGENCE_BUCKETS,
             registry=self.registry,
@@ -117,7 +117,7 @@ class XdsMetrics:
 
     def on_ack(self, type_url: str, seconds: float) -> None:  # noqa: ARG002 - the observer protocol names it
         """Count an acknowledgement."""
-        self._metrics.convergence.observe(seconds)
+        self._metrics.acknowledgement.observe(seconds)
 
     def on_nack(self, type_url: str, names: tuple[str, ...]) -> None:  # noqa: ARG002 - likewise
         """Count a refusal by a proxy."""
