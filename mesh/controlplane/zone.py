@@ -84,14 +84,20 @@ async def _until_signal(settings: ZoneSettings) -> None:
         loop.add_signal_handler(number, ended.set)
     # Tasks end first: leadership is handed back while Consul can still be spoken to.
     async with AsyncExitStack() as stack, Tasks("zone") as tasks:
-        await _start(settings, tasks, stack, SystemClock())
+        await _start(settings, tasks, stack, SystemClock(), ended)
         tune_gc()
         await ended.wait()
         logger.info("zone ends")
 
 
-async def _start(settings: ZoneSettings, tasks: Tasks, stack: AsyncExitStack, clock: Clock) -> None:
-    """Start everything; ``stack`` undoes it in reverse."""
+async def _start(
+    settings: ZoneSettings,
+    tasks: Tasks,
+    stack: AsyncExitStack,
+    clock: Clock,
+    ended: asyncio.Event,
+) -> None:
+    """Start everything, or as much as ``ended`` leaves time for; ``stack`` undoes it in reverse."""
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     consul = await _consul(settings, stack, clock)
     zone = ZoneId(settings.trust_domain, settings.zone or await _datacenter(consul))
@@ -111,7 +117,12 @@ async def _start(settings: ZoneSettings, tasks: Tasks, stack: AsyncExitStack, cl
     parts = _api_parts(settings, core, issuer, consul, clock)
     health = health_app(core.metrics, core.view.readiness)
     await listen(stack, "metrics", health, settings.listen.metrics)
-    await core.source.ready.wait()
+    # Consul may keep the zone waiting for as long as it is away; a signal must not wait with it.
+    known = tasks.spawn("wait for Consul", core.source.ready.wait())
+    stopped = tasks.spawn("wait for a signal", ended.wait())
+    await asyncio.wait({known, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    if ended.is_set():
+        return
     place = settings.listen.xds
     await core.xds.start(place.host, place.port)
     stack.push_async_callback(core.xds.close, _GRACE)
