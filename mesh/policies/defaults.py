@@ -1,0 +1,143 @@
+"""What holds without any policy: every default of the mesh, in one table.
+
+The values are chosen so that a call fails fast, is repeated only where it cannot have had an
+effect, and avoids an instance that keeps failing.  Whatever is not here is Envoy's own default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from mesh.model.destinations import Detectors, Limits, Outlier, Settings
+from mesh.model.requests import Timeouts
+from mesh.model.services import Protocol
+from mesh.model.traffic import Retry, Route
+
+CONNECT_TIMEOUT: Final = 5.0
+"""Seconds; Consul's own."""
+REQUEST_TIMEOUT: Final = 15.0
+"""Seconds; not for gRPC, whose calls bring deadlines of their own and may stream for hours."""
+SAFE_RETRIES: Final = ("connect-failure", "refused-stream", "reset-before-request")
+"""Conditions under which the request has not reached the application."""
+RETRY_ATTEMPTS: Final = 2
+RETRY_BUDGET: Final = 20.0
+"""Percent of the active requests."""
+MIN_RETRIES: Final = 3
+CONSECUTIVE_FAILURES: Final = 5
+BASE_EJECTION: Final = 10.0
+MAX_EJECTION_PERCENT: Final = 50
+
+RETRY: Final = Retry(attempts=RETRY_ATTEMPTS, on=SAFE_RETRIES)
+OUTLIER: Final = Outlier(
+    detectors=Detectors(
+        consecutive_gateway=CONSECUTIVE_FAILURES, consecutive_local=CONSECUTIVE_FAILURES
+    ),
+    base_ejection=BASE_EJECTION,
+    max_ejection_percent=MAX_EJECTION_PERCENT,
+    split_local=True,
+)
+SETTINGS: Final = Settings(
+    connect_timeout=CONNECT_TIMEOUT,
+    limits=Limits(retry_budget=RETRY_BUDGET, min_retries=MIN_RETRIES),
+    outlier=OUTLIER,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    """One row of the table; ``policy`` is the field that changes it."""
+
+    setting: str
+    value: str
+    why: str
+    policy: str
+
+
+def on_route(route: Route, protocol: Protocol) -> Route:
+    """Fill in what nobody said about ``route``."""
+    if not protocol.is_http:
+        return route
+    timeouts = route.timeouts
+    if timeouts.request is None:
+        request = 0.0 if protocol is Protocol.GRPC else REQUEST_TIMEOUT
+        timeouts = Timeouts(request, timeouts.idle)
+    return replace(route, timeouts=timeouts, retry=RETRY if route.retry is None else route.retry)
+
+
+DEFAULTS: Final = (
+    Default(
+        "Connect timeout",
+        "5 s",
+        "Consul's own; TLS included",
+        "MeshTimeout `to[].default.connectionTimeout`",
+    ),
+    Default(
+        "Request timeout",
+        "15 s (http, http2); none (grpc)",
+        "A call that takes longer is a fault; gRPC calls bring deadlines and may stream",
+        "MeshTimeout `to[].default.http.requestTimeout`",
+    ),
+    Default(
+        "Retries",
+        "2, on connect-failure, refused-stream, reset-before-request",
+        "Only where the request has not reached the application: safe for every method",
+        "MeshRetry `to[].default.http.numRetries`, `retryOn`",
+    ),
+    Default(
+        "Timeout of one try",
+        "none of its own",
+        "A try that has not reached the application ends with the connect timeout, well below "
+        "the request timeout",
+        "MeshRetry `to[].default.http.perTryTimeout`",
+    ),
+    Default(
+        "Retry budget",
+        "20 % of the active requests, at least 3",
+        "Retries must not multiply an overload",
+        "MeshRetry `to[].default.http.budget`",
+    ),
+    Default(
+        "Outlier detection",
+        "5 consecutive gateway errors (502, 503, 504) or local failures (connect, reset, "
+        "timeout); out for 10 s times the number of ejections; at most 50 % of the instances",
+        "An instance that keeps failing is left out before its health check notices",
+        "MeshCircuitBreaker `to[].default.outlierDetection`",
+    ),
+    Default(
+        "Connection limits",
+        "1024 connections, 1024 waiting requests, 1024 requests at a time, per proxy and service",
+        "Envoy's own: one slow upstream must not take all memory",
+        "MeshCircuitBreaker `to[].default.connectionLimits`",
+    ),
+    Default(
+        "Load balancing",
+        "least request (of two)",
+        "Slow instances get less",
+        "MeshLoadBalancingStrategy `to[].default.loadBalancer`",
+    ),
+    Default(
+        "Health checks by proxies",
+        "none",
+        "Consul's checks count; outlier detection sees the rest",
+        "MeshHealthCheck",
+    ),
+    Default(
+        "Idle timeout of connections",
+        "1 h (http pools); none (tcp)",
+        "Envoy's own; a database connection may rest",
+        "MeshTimeout `to[].default.idleTimeout`",
+    ),
+    Default(
+        "TLS at the callee",
+        "strict",
+        "A caller without a certificate is refused",
+        "MeshTLS `rules[].default.mode`",
+    ),
+    Default(
+        "Rate limits, faults, external authorization, end users' tokens",
+        "none",
+        "No filter stands that no policy asked for",
+        "MeshRateLimit, MeshFaultInjection, MeshExternalAuthorization, MeshRequestAuthentication",
+    ),
+)

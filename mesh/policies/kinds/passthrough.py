@@ -1,0 +1,148 @@
+"""MeshPassthrough: which hosts outside the mesh an application may call unnamed.
+
+Several policies add up: the most specific mode holds, and the hosts of all of them pass.
+Source: Kuma's MeshPassthrough.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from typing import Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from mesh.model.passthrough import (
+    HostKind,
+    HostProtocol,
+    Passthrough,
+    PassthroughMatch,
+    PassthroughMode,
+)
+from mesh.policies.document import Document
+from mesh.policies.kind import Kind
+from mesh.policies.shape import Strict
+from mesh.policies.spec import Spec
+from mesh.policies.units import Port
+
+_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+_DOMAIN: Final = re.compile(rf"(?=.{{1,253}}\Z)(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
+_NUMERIC: Final = re.compile(r"[0-9.]+")
+
+
+class HostMatch(Strict):
+    """Hosts that may be called."""
+
+    type: Literal["Domain", "IP", "CIDR"]
+    """How ``value`` names them."""
+    value: str
+    """``api.example.com``, ``*.example.com``, ``192.0.2.1``, ``2001:db8::/32``."""
+    port: Port | None = None
+    """The port; any where nothing is said."""
+    protocol: Literal["tcp", "tls", "http", "http2", "grpc"] = "tcp"
+    """What is spoken.  A domain is told by TLS's SNI or by HTTP's host, so never with ``tcp``."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.type == "Domain":
+            _check_domain(self.value)
+            if self.protocol == "tcp":
+                raise ValueError("a Domain needs protocol tls, http, http2 or grpc")
+        else:
+            self.form()
+        return self
+
+    def form(self) -> PassthroughMatch:
+        """Return the model's form; addresses in their canonical spelling."""
+        value = self.value.lower()
+        try:
+            if self.type == "IP":
+                value = str(ipaddress.ip_address(value))
+            elif self.type == "CIDR":
+                value = str(ipaddress.ip_network(value))
+        except ValueError as error:
+            raise ValueError(f"{self.value!r} is no {self.type}: {error}") from error
+        kind, protocol = HostKind(self.type.lower()), HostProtocol(self.protocol)
+        return PassthroughMatch(kind, value, protocol, self.port)
+
+
+class PassthroughModel(Strict):
+    """The ``default`` of MeshPassthrough."""
+
+    passthrough_mode: Literal["All", "Matched", "None"] | None = None
+    """``All`` hosts, those that are ``Matched``, or ``None``.  ``Matched`` if hosts are given."""
+    append_match: tuple[HostMatch, ...] = Field(default=())
+    """The hosts that may be called, beside those of other policies."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.passthrough_mode is None and not self.append_match:
+            raise ValueError("says nothing: give passthroughMode, appendMatch or both")
+        if self.passthrough_mode in ("All", "None") and self.append_match:
+            raise ValueError(f"passthroughMode {self.passthrough_mode} takes no appendMatch")
+        _check_distinct([match.form() for match in self.append_match])
+        return self
+
+
+class PassthroughSpec(Spec):
+    """The ``spec`` of MeshPassthrough."""
+
+    default: PassthroughModel
+    """What passes."""
+
+
+def passthrough(documents: Sequence[Document]) -> Passthrough | None:
+    """Return what ``documents`` (MeshPassthrough, the general first) say together."""
+    mode: PassthroughMode | None = None
+    matches: list[PassthroughMatch] = []
+    for document in documents:
+        if not isinstance(document.spec, PassthroughSpec):
+            raise TypeError(f"{document.label} is no MeshPassthrough")
+        conf = document.spec.default
+        matches += [match.form() for match in conf.append_match]
+        if conf.passthrough_mode is not None:
+            mode = PassthroughMode(conf.passthrough_mode.lower())
+    if mode is None:
+        if not matches:
+            return None
+        mode = PassthroughMode.MATCHED
+    hosts = tuple(dict.fromkeys(matches)) if mode is PassthroughMode.MATCHED else ()
+    return Passthrough(mode, hosts)
+
+
+def _check_domain(value: str) -> None:
+    if _NUMERIC.fullmatch(value) or not _DOMAIN.fullmatch(value):
+        raise ValueError(f"{value!r} is no domain: write api.example.com or *.example.com")
+
+
+def _check_distinct(matches: Sequence[PassthroughMatch]) -> None:
+    """TLS can be told from the rest by its first bytes; the rest cannot be told apart."""
+    spoken: dict[tuple[HostKind, str, int | None], HostProtocol] = {}
+    for match in matches:
+        if match.protocol is HostProtocol.TLS:
+            continue
+        before = spoken.setdefault((match.kind, match.value, match.port), match.protocol)
+        if before is not match.protocol:
+            raise ValueError(f"{match.value} is given as {before} and as {match.protocol}")
+
+
+KIND: Final = Kind(
+    name="MeshPassthrough",
+    summary="Which hosts outside the mesh an application may call, where its calls are captured.",
+    conf=PassthroughModel,
+    spec=PassthroughSpec,
+    example="""\
+type: MeshPassthrough
+name: web-mail
+spec:
+  targetRef:
+    kind: Dataplane
+    labels: {service: web}
+  default:
+    passthroughMode: Matched
+    appendMatch:
+      - {type: Domain, value: "*.example.com", port: 443, protocol: tls}
+      - {type: CIDR, value: 192.0.2.0/24, port: 25}
+""",
+)
