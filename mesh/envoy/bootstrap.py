@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mesh.envoy import files
+from mesh.envoy.runtime import RUNTIME
 from mesh.model.identity import ZoneId
 from mesh.model.proxies import METADATA_KEY, ProxyNeed
 
@@ -132,6 +133,7 @@ def _common(proxy: Proxy) -> Json:
         },
         "admin": _admin(proxy.admin_socket),
         "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": _kept_stats()}}},
+        "layered_runtime": {"layers": [{"name": "mesh", "static_layer": dict(RUNTIME)}]},
         "overload_manager": {
             "resource_monitors": [
                 {

@@ -1,4 +1,10 @@
-"""Clusters: an upstream service, and the application behind a proxy."""
+"""Clusters: an upstream service, and the application behind a proxy.
+
+A destination of the mesh is an EDS cluster: its instances come and go without it.  Where it
+fails over to other targets they are endpoints of the same cluster at a lower priority, so that
+failing over and coming back need nobody but Envoy; each endpoint then says which target it
+belongs to, and with that under which name it is dialled and whom we expect there.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +12,20 @@ from typing import Any, Final
 
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.core.v3 import base_pb2, protocol_pb2
+from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
 from mesh.envoy import tls
-from mesh.envoy.endpoint import assignment_of
-from mesh.envoy.proto import duration, typed
+from mesh.envoy.balancing import balance
+from mesh.envoy.endpoint import TRANSPORT_MATCH, assignment, assignment_of
+from mesh.envoy.probes import health_check
+from mesh.envoy.protection import limit, outlier_detection
+from mesh.envoy.proto import duration, is_ip, typed
 from mesh.envoy.tls import from_ads
-from mesh.model.services import Protocol
+from mesh.model.destinations import Destination, External, Limits, Settings, Target
+from mesh.model.identity import WorkloadId
+from mesh.model.names import sni
+from mesh.model.services import Instance, Protocol
 
 _CONNECT_TIMEOUT: Final = 5.0
 """Seconds; Consul's default."""
@@ -23,6 +36,37 @@ _KEEPALIVE_INTERVAL: Final = 5
 _KEEPALIVE_PROBES: Final = 3
 
 
+def of_destination(
+    destination: Destination, *, zone: str, trust_domain: str, name: str = ""
+) -> cluster_pb2.Cluster:
+    """Return the cluster of ``destination``, named after its target or ``name``.
+
+    A destination of the mesh gets its endpoints over ADS and is dialled by mutual TLS; nobody
+    but a target's own service in ``zone`` is accepted there.  An external one has its addresses
+    with it.
+    """
+    settings, protocol = destination.settings, destination.protocol
+    cluster = _cluster(
+        name or destination.target.name,
+        protocol,
+        connect_timeout=settings.connect_timeout,
+        connection=_connection(settings),
+    )
+    balance(cluster, settings.balancing)
+    if settings.limits is not None:
+        limit(cluster, settings.limits)
+    if settings.outlier is not None:
+        cluster.outlier_detection.CopyFrom(outlier_detection(settings.outlier))
+    if settings.probe is not None:
+        cluster.health_checks.append(health_check(settings.probe, protocol))
+    _keep_alive(cluster)
+    if destination.external is not None:
+        _outside(cluster, destination.external, protocol)
+    else:
+        _inside(cluster, destination, zone, trust_domain)
+    return cluster
+
+
 def by_discovery(
     name: str, *, protocol: Protocol, transport: base_pb2.TransportSocket
 ) -> cluster_pb2.Cluster:
@@ -31,18 +75,26 @@ def by_discovery(
     cluster.type = cluster_pb2.Cluster.EDS
     cluster.eds_cluster_config.eds_config.CopyFrom(from_ads())
     cluster.transport_socket.CopyFrom(transport)
-    options = cluster.upstream_connection_options.tcp_keepalive
-    options.keepalive_time.value = _KEEPALIVE_IDLE
-    options.keepalive_interval.value = _KEEPALIVE_INTERVAL
-    options.keepalive_probes.value = _KEEPALIVE_PROBES
+    _keep_alive(cluster)
     return cluster
 
 
-def of_address(name: str, *, address: str, port: int, protocol: Protocol) -> cluster_pb2.Cluster:
+def of_address(
+    name: str,
+    *,
+    address: str,
+    port: int,
+    protocol: Protocol,
+    connect_timeout: float | None = None,
+    limits: Limits | None = None,
+) -> cluster_pb2.Cluster:
     """Return a cluster of one plain-text address."""
-    cluster = _cluster(name, protocol)
+    connection = _connection(Settings(limits=limits)) if limits is not None else None
+    cluster = _cluster(name, protocol, connect_timeout=connect_timeout, connection=connection)
     cluster.type = cluster_pb2.Cluster.STATIC
     cluster.load_assignment.CopyFrom(assignment_of(name, address, port))
+    if limits is not None:
+        limit(cluster, limits)
     return cluster
 
 
@@ -56,10 +108,19 @@ def of_host(name: str, *, host: str, port: int, secure: bool) -> cluster_pb2.Clu
     return cluster
 
 
-def _cluster(name: str, protocol: Protocol) -> Any:
-    cluster = cluster_pb2.Cluster(name=name, connect_timeout=duration(_CONNECT_TIMEOUT))
+def _cluster(
+    name: str,
+    protocol: Protocol,
+    *,
+    connect_timeout: float | None = None,
+    connection: protocol_pb2.HttpProtocolOptions | None = None,
+) -> Any:
+    seconds = _CONNECT_TIMEOUT if connect_timeout is None else connect_timeout
+    cluster = cluster_pb2.Cluster(name=name, connect_timeout=duration(seconds))
     if protocol.is_http:
         options = http_protocol_options_pb2.HttpProtocolOptions()
+        if connection is not None:
+            options.common_http_protocol_options.CopyFrom(connection)
         explicit = options.explicit_http_config
         if protocol is Protocol.HTTP:
             explicit.http_protocol_options.CopyFrom(protocol_pb2.Http1ProtocolOptions())
@@ -67,3 +128,92 @@ def _cluster(name: str, protocol: Protocol) -> Any:
             explicit.http2_protocol_options.CopyFrom(protocol_pb2.Http2ProtocolOptions())
         cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(typed(options))
     return cluster
+
+
+def _connection(settings: Settings) -> protocol_pb2.HttpProtocolOptions | None:
+    """Return how long pooled connections last; None if nothing was said about it.
+
+    For TCP that is the listener's affair.
+    """
+    options = protocol_pb2.HttpProtocolOptions()
+    if settings.idle_timeout is not None:
+        options.idle_timeout.CopyFrom(duration(settings.idle_timeout))
+    if settings.max_duration:
+        # 0 would not mean for ever but at once.
+        options.max_connection_duration.CopyFrom(duration(settings.max_duration))
+    if settings.limits is not None and settings.limits.requests_per_connection:
+        options.max_requests_per_connection.value = settings.limits.requests_per_connection
+    return options if options.ByteSize() else None
+
+
+def _keep_alive(cluster: Any) -> None:
+    options = cluster.upstream_connection_options.tcp_keepalive
+    options.keepalive_time.value = _KEEPALIVE_IDLE
+    options.keepalive_interval.value = _KEEPALIVE_INTERVAL
+    options.keepalive_probes.value = _KEEPALIVE_PROBES
+
+
+def _inside(cluster: Any, destination: Destination, zone: str, trust_domain: str) -> None:
+    cluster.type = cluster_pb2.Cluster.EDS
+    cluster.eds_cluster_config.eds_config.CopyFrom(from_ads())
+
+    def socket(target: Target) -> base_pb2.TransportSocket:
+        return tls.upstream(
+            sni=sni(target.service, zone, trust_domain, subset=target.subset),
+            identity=WorkloadId(trust_domain, zone, target.service).uri,
+            alpn=_alpn(destination.protocol),
+        )
+
+    # Beside matches this is for an endpoint that none of them matches: never plain text.
+    cluster.transport_socket.CopyFrom(socket(destination.target))
+    if destination.failover:
+        selections = (destination.selection, *destination.failover)
+        for target in dict.fromkeys(selection.target for selection in selections):
+            match = cluster.transport_socket_matches.add(name=target.name)
+            match.match.fields[TRANSPORT_MATCH].string_value = target.name
+            match.transport_socket.CopyFrom(socket(target))
+
+
+def _outside(cluster: Any, external: External, protocol: Protocol) -> None:
+    is_literal = all(is_ip(host.address) for host in external.hosts)
+    cluster.type = cluster_pb2.Cluster.STATIC if is_literal else cluster_pb2.Cluster.STRICT_DNS
+    if not is_literal:
+        # Envoy's own choice is IPv6 alone, if the name has it, reachable or not.
+        cluster.dns_lookup_family = cluster_pb2.Cluster.V4_PREFERRED
+    hosts = [
+        Instance(id=host.address, node="", address=host.address, port=host.port)
+        for host in external.hosts
+    ]
+    cluster.load_assignment.CopyFrom(_named(assignment(cluster.name, hosts)))
+    if external.tls:
+        cluster.transport_socket.CopyFrom(_origination(external, protocol))
+
+
+def _named(
+    found: endpoint_pb2.ClusterLoadAssignment,
+) -> endpoint_pb2.ClusterLoadAssignment:
+    """Give each endpoint with a DNS name that name, for its SNI."""
+    for group in found.endpoints:
+        for each in group.lb_endpoints:
+            address = each.endpoint.address.socket_address.address
+            if not is_ip(address):
+                each.endpoint.hostname = address
+    return found
+
+
+def _origination(external: External, protocol: Protocol) -> base_pb2.TransportSocket:
+    """Return TLS to the hosts: their names are verified, or their addresses if they have none."""
+    addresses = list(dict.fromkeys(host.address for host in external.hosts))
+    names = external.names
+    server = external.sni
+    if not server and len(addresses) == 1 and not is_ip(addresses[0]):
+        server = addresses[0]
+    if not names and not server and any(is_ip(address) for address in addresses):
+        names = tuple(addresses)
+    return tls.external(
+        sni=server, names=names, ca=external.ca, verify=external.verify, alpn=_alpn(protocol)
+    )
+
+
+def _alpn(protocol: Protocol) -> tuple[str, ...]:
+    return ("h2",) if protocol in {Protocol.HTTP2, Protocol.GRPC} else ()

@@ -22,3 +22,6 @@ WATCHED_DIRECTORY: Final = "."
 """Directory whose renames tell Envoy to read both again."""
 XDS_CLUSTER: Final = "mesh_zone"
 """Name of the bootstrap's cluster that reaches the zone's xDS server."""
+SYSTEM_ROOTS: Final = "/etc/ssl/certs/ca-certificates.crt"
+"""Whom the operating system believes (Debian's place; ``system_root_certs`` is not enough for
+Envoy 1.40, which then refuses to verify a name)."""

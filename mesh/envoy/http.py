@@ -11,11 +11,13 @@ from typing import Final
 
 from envoy.config.listener.v3 import listener_components_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as hcm_pb2,
 )
 
+from mesh.envoy.cors import cors_filter
 from mesh.envoy.listener import discovery
 from mesh.envoy.proto import duration, typed
 from mesh.envoy.tls import from_ads
@@ -25,16 +27,20 @@ _ROUTER: Final = "envoy.filters.http.router"
 _FORBIDDEN: Final = 403
 
 
-def outbound_manager(stat_prefix: str, *, route: str) -> listener_components_pb2.Filter:
+def outbound_manager(
+    stat_prefix: str, *, route: str, cors: bool = False
+) -> listener_components_pb2.Filter:
     """Route what the application sends by the route configuration ``route``, sent over ADS.
 
     The application's own headers pass unchanged; only a forged client certificate header is
-    taken away.
+    taken away.  ``cors`` must be asked for if one of the routes has cross-origin answers.
     """
     manager = _manager(stat_prefix)
     manager.rds.route_config_name = route
     manager.rds.config_source.CopyFrom(from_ads())
     manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE
+    if cors:
+        manager.http_filters.append(cors_filter())
     manager.http_filters.append(_router())
     return _filter(manager)
 
@@ -60,6 +66,45 @@ def inbound_manager(
     # The runtime key is required by Envoy's validation; nobody sets it.
     comparison.value.runtime_key = "mesh.refusal"
     mapper.body_format_override.text_format_source.inline_string = refusal
+    return _filter(manager)
+
+
+def inbound_manager_by_routes(
+    stat_prefix: str,
+    *,
+    gates: Sequence[tuple[str, str]],
+    filters: Sequence[tuple[str, str]],
+    refusals: Sequence[tuple[str, str]],
+    idle_timeout: float | None = None,
+) -> listener_components_pb2.Filter:
+    """Pass what the ``gates`` let through by the route configuration ``stat_prefix``.
+
+    Gates and ``filters`` are a name and a type URL each; like the routes they are sent over ADS.
+    Gates judge every request; of the filters, which come behind, each does nothing until a route
+    turns it on.  For answers of the proxy itself ``refusals`` hold how the details of the
+    response code begin and the body (Envoy's access log format); the first that fits is taken.
+    The application learns its caller's identity from ``x-forwarded-client-cert``.
+    """
+    manager = _manager(stat_prefix)
+    manager.rds.route_config_name = stat_prefix
+    manager.rds.config_source.CopyFrom(from_ads())
+    manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE_SET
+    manager.set_current_client_cert_details.uri = True
+    if idle_timeout is not None:
+        manager.common_http_protocol_options.idle_timeout.CopyFrom(duration(idle_timeout))
+    for name, type_url in gates:
+        manager.http_filters.add(name=name, config_discovery=discovery(type_url))
+    for name, type_url in filters:
+        manager.http_filters.add(name=name, config_discovery=discovery(type_url), disabled=True)
+    manager.http_filters.append(_router())
+    for details, body in refusals:
+        mapper = manager.local_reply_config.mappers.add()
+        mapper.filter.extension_filter.name = "envoy.access_loggers.extension_filters.cel"
+        expression = cel_pb2.ExpressionFilter(
+            expression=f"response.code_details.startsWith('{details}')"
+        )
+        mapper.filter.extension_filter.typed_config.CopyFrom(typed(expression))
+        mapper.body_format_override.text_format_source.inline_string = body
     return _filter(manager)
 
 

@@ -61,19 +61,33 @@ def socket_address(address: str, port: int) -> address_pb2.Address:
 
 def tcp_proxy(
     stat_prefix: str,
-    cluster: str,
+    cluster: str | Sequence[tuple[str, int]],
     *,
     after_handshake: bool = False,
     log_format: str = "",
+    idle_timeout: float = 0,
+    max_duration: float | None = None,
+    attempts: int | None = None,
 ) -> listener_components_pb2.Filter:
-    """Forward bytes to ``cluster``; connections may idle for ever, as the protocol wishes.
+    """Forward bytes to ``cluster``: one, or several with their weights.
 
-    With ``after_handshake`` the upstream is dialled only when the peer is known.  A
-    ``log_format`` writes one line on stdout for each connection.
+    A connection may idle for ever, as the protocol wishes, unless there is an ``idle_timeout``;
+    after ``max_duration`` it ends (None and 0: never).  An upstream that does not answer is
+    dialled again, ``attempts`` times in all.  With ``after_handshake`` it is dialled only when
+    the peer is known.  A ``log_format`` writes one line on stdout for each connection.
     """
-    proxy = tcp_proxy_pb2.TcpProxy(
-        stat_prefix=stat_prefix, cluster=cluster, idle_timeout=duration(0)
-    )
+    proxy = tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix, idle_timeout=duration(idle_timeout))
+    if isinstance(cluster, str):
+        proxy.cluster = cluster
+    else:
+        for name, weight in cluster:
+            # Envoy refuses a weight of 0.
+            if weight:
+                proxy.weighted_clusters.clusters.add(name=name, weight=weight)
+    if max_duration:
+        proxy.max_downstream_connection_duration.CopyFrom(duration(max_duration))
+    if attempts is not None:
+        proxy.max_connect_attempts.value = attempts
     if after_handshake:
         proxy.upstream_connect_mode = tcp_proxy_pb2.UpstreamConnectMode.ON_DOWNSTREAM_TLS_HANDSHAKE
         # What comes before the upstream is there waits, and then the peer must wait too.

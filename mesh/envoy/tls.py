@@ -10,6 +10,7 @@ Sources: https://www.envoyproxy.io/docs/envoy/latest/configuration/security/secr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from envoy.config.core.v3 import base_pb2, config_source_pb2
@@ -21,9 +22,10 @@ from mesh.envoy.files import (
     BUNDLE_SECRET,
     IDENTITY_SDS,
     IDENTITY_SECRET,
+    SYSTEM_ROOTS,
     WATCHED_DIRECTORY,
 )
-from mesh.envoy.proto import typed
+from mesh.envoy.proto import is_ip, typed
 
 _CURVES: Final = ("X25519MLKEM768", "X25519", "P-256")
 _SOCKET: Final = "envoy.transport_sockets.tls"
@@ -58,10 +60,38 @@ def downstream(*, peers_secret: str, alpn: tuple[str, ...] = ()) -> base_pb2.Tra
 
 def public(host: str) -> base_pb2.TransportSocket:
     """Dial ``host`` outside the mesh and believe what the operating system believes."""
-    context = tls_pb2.UpstreamTlsContext(sni=host, auto_sni_san_validation=True)
+    return external(sni=host)
+
+
+def external(
+    *,
+    sni: str,
+    names: Sequence[str] = (),
+    ca: str = "",
+    verify: bool = True,
+    alpn: tuple[str, ...] = (),
+) -> base_pb2.TransportSocket:
+    """Dial a server outside the mesh, which is who it says if it has a certificate of ``names``.
+
+    An empty ``sni`` is each endpoint's own DNS name, and so are ``names``.  ``ca`` is PEM;
+    without it the operating system decides whom to believe.  Without ``verify`` anybody is
+    believed.
+    """
+    context = tls_pb2.UpstreamTlsContext(sni=sni, auto_host_sni=not sni)
     common = context.common_tls_context
+    common.alpn_protocols.extend(alpn)
     common.tls_params.tls_maximum_protocol_version = common_pb2.TlsParameters.TLSv1_3
-    common.validation_context.system_root_certs.SetInParent()
+    if verify:
+        validation = common.validation_context
+        if ca:
+            validation.trusted_ca.inline_string = ca
+        else:
+            validation.trusted_ca.filename = SYSTEM_ROOTS
+        context.auto_sni_san_validation = not names
+        for name in names:
+            matcher = validation.match_typed_subject_alt_names.add()
+            matcher.san_type = _kind_of(name)
+            matcher.matcher.exact = name
     return base_pb2.TransportSocket(name=_SOCKET, typed_config=typed(context))
 
 
@@ -82,6 +112,15 @@ def from_ads() -> config_source_pb2.ConfigSource:
     source = config_source_pb2.ConfigSource(resource_api_version=config_source_pb2.ApiVersion.V3)
     source.ads.SetInParent()
     return source
+
+
+def _kind_of(name: str) -> Any:
+    """Return what kind of subject alternative name ``name`` is."""
+    if "://" in name:
+        return common_pb2.SubjectAltNameMatcher.URI
+    if is_ip(name):
+        return common_pb2.SubjectAltNameMatcher.IP_ADDRESS
+    return common_pb2.SubjectAltNameMatcher.DNS
 
 
 def _common(alpn: tuple[str, ...]) -> Any:
