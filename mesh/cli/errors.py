@@ -42,6 +42,7 @@ EXITS: Final = {
     "mesh.agent.errors.BundleMismatchError": NO_SERVER,
     "mesh.cli.config.NoEnvoyError": NO_SERVER,
     "mesh.demo.processes.ProcessError": NO_SERVER,
+    "mesh.ratelimit.errors.RateLimitError": BAD_INPUT,
 }
 """Exit codes by class.  By name, because whoever imports the classes imports their rooms; an
 error can only be raised by a room that is imported."""

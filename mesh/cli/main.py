@@ -17,6 +17,11 @@ SECTIONS: Final[Sequence[Section]] = (
             Entry("demo", "Run a whole mesh on this host and show what it does.", "mesh.cli.demo"),
             Entry("zone", "Run the control plane of a zone.", "mesh.cli.zone"),
             Entry("proxy", "Run a service's proxy.", "mesh.cli.proxy"),
+            Entry(
+                "ratelimit",
+                "Run the rate limit service, which counts for many proxies.",
+                "mesh.cli.ratelimit",
+            ),
         ),
     ),
     (
@@ -25,6 +30,26 @@ SECTIONS: Final[Sequence[Section]] = (
             Entry("token", "Make and revoke join tokens.", "mesh.cli.token"),
             Entry("intention", "Say which service may call which.", "mesh.cli.intention"),
             Entry("explain", "Tell whether a call is allowed, and why.", "mesh.cli.explain"),
+        ),
+    ),
+    (
+        "Shape traffic",
+        (
+            Entry("apply", "Apply policies from files: all of them, or none.", "mesh.cli.apply"),
+            Entry("get", "Show policies, or the versions of one.", "mesh.cli.get"),
+            Entry(
+                "diff", "Show how policies in files differ from those that stand.", "mesh.cli.diff"
+            ),
+            Entry(
+                "delete",
+                "Delete policies, by name or those in files: all of them, or none.",
+                "mesh.cli.delete",
+            ),
+            Entry(
+                "validate",
+                "Tell everything that is wrong with policies in files.",
+                "mesh.cli.validate",
+            ),
         ),
     ),
     (

@@ -18,6 +18,8 @@ from mesh.config.proxy import ProxySettings
 UNITS: Final = Path(__file__).parents[2] / "systemd"
 ZONE: Final = "mesh-zone.service"
 PROXY: Final = "mesh-proxy@.service"
+RATELIMIT: Final = "mesh-ratelimit.service"
+ALL: Final = (ZONE, PROXY, RATELIMIT)
 PROGRAM: Final = "/usr/local/bin/mesh"
 EXPOSURE: Final = 2.0
 """What `systemd-analyze security` may find at most; it calls up to 2 "OK", and 9.6 "UNSAFE"."""
@@ -31,6 +33,10 @@ registration: none
 """
 ZONE_SETTINGS: Final = """
 zone: dc1
+"""
+RATELIMIT_SETTINGS: Final = """
+[redis]
+url = "redis://redis.example"
 """
 
 
@@ -56,19 +62,19 @@ def installed(tmp_path: Path) -> Path:
     program = tmp_path / "mesh"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    for unit in (ZONE, PROXY):
+    for unit in ALL:
         text = (UNITS / unit).read_text()
         (tmp_path / unit).write_text(text.replace(PROGRAM, str(program)))
     return tmp_path
 
 
-@pytest.mark.parametrize("unit", [ZONE, PROXY])
+@pytest.mark.parametrize("unit", ALL)
 def test_systemd_finds_nothing_wrong(installed: Path, unit: str) -> None:
     checked = analyze("verify", "--man=no", f"./{unit}", cwd=installed)
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("unit", [ZONE, PROXY])
+@pytest.mark.parametrize("unit", ALL)
 def test_a_unit_is_confined(installed: Path, unit: str) -> None:
     threshold = f"--threshold={EXPOSURE * 10:.0f}"
     checked = analyze("security", "--offline=true", threshold, f"./{unit}", cwd=installed)
@@ -100,7 +106,11 @@ def command(unit: str, tmp_path: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     ("unit", "file", "settings"),
-    [(PROXY, "proxy-web.yaml", PROXY_SETTINGS), (ZONE, "zone.yaml", ZONE_SETTINGS)],
+    [
+        (PROXY, "proxy-web.yaml", PROXY_SETTINGS),
+        (ZONE, "zone.yaml", ZONE_SETTINGS),
+        (RATELIMIT, "ratelimit.toml", RATELIMIT_SETTINGS),
+    ],
 )
 def test_what_it_starts_is_understood(tmp_path: Path, unit: str, file: str, settings: str) -> None:
     (tmp_path / file).write_text(settings)
