@@ -206,6 +206,8 @@ def consul_services(
         "Kind": "connect-proxy",
         "Address": address,
         "Port": inbound.port,
+        # As Consul's own sidecar_service does: subsets are chosen by the sidecar's tags and meta.
+        "Tags": list(settings.tags),
         "Meta": dict(settings.meta),
         "Proxy": {
             "DestinationServiceName": settings.service,

@@ -54,6 +54,7 @@ class AgentSettings:
     register: Literal["consul", "zone", "none"] = "none"
     tags: tuple[str, ...] = ()
     meta: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
     consul: Consul = field(default_factory=lambda: Consul(url="http://127.0.0.1:8500"))
     health: HealthCheck = field(default_factory=HealthCheck)
     listen: Address = ("127.0.0.1", 15_020)
@@ -65,7 +66,14 @@ class AgentSettings:
 
     def need(self, zone: str) -> ProxyNeed:
         """Return what the renderer is told of this proxy in ``zone``."""
-        return ProxyNeed(self.service, zone, self.inbound, self.upstreams)
+        return ProxyNeed(
+            self.service,
+            zone,
+            self.inbound,
+            self.upstreams,
+            id=self.id,
+            labels=tuple(sorted(self.labels.items())),
+        )
 
     @classmethod
     def load(cls, file: Path) -> Self:

@@ -105,6 +105,7 @@ class ProxySettings(Section):
     registration: Literal["consul", "zone", "none"] = "consul"
     tags: Texts = ()
     meta: dict[str, str] = Field(default_factory=dict)
+    labels: dict[str, str] = Field(default_factory=dict)
     consul: ConsulSection = Field(default_factory=ConsulSection)
     health: HealthSection = Field(default_factory=HealthSection)
     listen: HostPort = Field(default_factory=lambda: HostPort.parse(DEFAULT_LISTEN))
@@ -129,6 +130,10 @@ class ProxySettings(Section):
         places = {(upstream.address, upstream.port) for upstream in self.upstreams}
         if len(places) < len(self.upstreams):
             found.append(("upstreams", "two of them have the same address and port"))
+        found += [
+            (f"labels.{name}", "is told by the certificate, not by a label")
+            for name in sorted({"service", "zone"} & self.labels.keys())
+        ]
         if found:
             raise inconsistent(found)
         return self
@@ -152,7 +157,8 @@ class ProxySettings(Section):
             ],
             "register": self.registration,
             "tags": list(self.tags),
-            "meta": self.meta,
+            "meta": {**self.labels, **self.meta},
+            "labels": self.labels,
             "consul": {
                 "url": self.consul.url,
                 "token_file": _absolute(self.consul.token_file),

@@ -24,6 +24,7 @@ from mesh.model.identity import WorkloadId
 from mesh.model.proxies import ProxyNeed
 from mesh.render.parts import Part
 from mesh.render.renderer import Renderer
+from mesh.routing.chain import ChainError
 from mesh.world.changes import Change
 from mesh.world.facets import Aspect, Facet
 from mesh.world.reduce import reduce
@@ -60,7 +61,7 @@ class Hub:
         self._closed = False
         self._held: set[int] = set()
         self._told: frozenset[str] | None = None
-        self._reported: frozenset[Part] = frozenset()
+        self._reported: frozenset[Part | str] = frozenset()
 
     def attach(
         self,
@@ -79,6 +80,11 @@ class Hub:
     def world(self) -> World:
         """The world as of the last change."""
         return self._latest
+
+    @property
+    def unroutable(self) -> Mapping[str, ChainError]:
+        """The upstreams that cannot be routed as their entries stand, and why."""
+        return self._renderer.errors
 
     def emit(self, change: Change) -> None:
         """Take news from a source."""
@@ -151,7 +157,7 @@ class Hub:
             if part not in self._reported:
                 logger.error(
                     "a part cannot be rendered; its last good rendering stands",
-                    extra={"part": repr(part)},
+                    extra={"part": str(part)},
                     exc_info=error,
                 )
         self._reported = frozenset(self._renderer.broken)

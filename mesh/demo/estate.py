@@ -147,20 +147,23 @@ class Estate(Places):
         app_port: int,
         upstreams: Sequence[str] = (),
         settings: Mapping[str, Any] | None = None,
+        instance: str = "",
     ) -> Service:
-        """Enrol and start the proxy of the service ``name``; its application is not ours.
+        """Enrol and start a proxy of the service ``name``; its application is not ours.
 
-        Returns once the proxy runs; :meth:`ready` waits until it serves.
+        Returns once the proxy runs; :meth:`ready` waits until it serves.  It is known here by
+        the name of its ``instance``, if it has one.
         """
         inbound, ready, *ports = free_ports(2 + len(upstreams))
         chosen = dict(zip(upstreams, ports, strict=True))
-        token = self.directory / f"{name}.join-token"
+        known_as = instance or name
+        token = self.directory / f"{known_as}.join-token"
         await self.mesh(["token", "create", "--service", name, "--out", str(token)])
-        state = self.directory / name
-        config = self.directory / f"{name}.yaml"
+        state = self.directory / known_as
+        config = self.directory / f"{known_as}.yaml"
         document = {
             "service": name,
-            "id": f"{name}-1",
+            "id": instance or f"{name}-1",
             "state_dir": str(state),
             "zone_api": [self.zone_api],
             "join_token_file": str(token),
@@ -180,13 +183,13 @@ class Estate(Places):
         config.write_text(json.dumps(document, indent=2))
         # Envoy outlives an agent that crashed, but not this estate.
         self._stack.callback(_end_envoys, state)
-        child = await self._start(name, [*_mesh(), "proxy", "--config", str(config)])
+        child = await self._start(known_as, [*_mesh(), "proxy", "--config", str(config)])
         found = Service(name, app_port, inbound, ready, chosen, state, child)
-        self.services[name] = found
+        self.services[known_as] = found
         return found
 
     async def ready(self, *names: str) -> None:
-        """Wait until the proxies of the services ``names`` (all, if none is named) serve."""
+        """Wait until the proxies known as ``names`` (all, if none is named) serve."""
         for name in names or tuple(self.services):
             service = self.services[name]
             await service.child.answers(f"http://{HOST}:{service.ready_port}/ready")

@@ -20,6 +20,7 @@ METADATA_KEY = "mesh"
 """Key of the Envoy node's metadata under which the need travels."""
 
 _MAX_PORT = 65_535
+_RESERVED_LABELS = frozenset({"service", "zone"})
 
 
 class Role(enum.StrEnum):
@@ -52,9 +53,10 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class ProxyNeed:
-    """All that the renderer knows of one proxy.  Equal needs render to the same bytes.
+    """All that the renderer knows of one proxy.
 
-    ``inbound`` is None for a proxy that only calls.
+    ``inbound`` is None for a proxy that only calls.  ``id`` is that of its instance; policies
+    select by it and by :attr:`all_labels`.
     """
 
     service: str
@@ -62,6 +64,18 @@ class ProxyNeed:
     inbound: Inbound | None
     upstreams: tuple[Upstream, ...] = ()
     role: Role = Role.SIDECAR
+    id: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def all_labels(self) -> dict[str, str]:
+        """What policies select by: the proxy's own labels, its ``service`` and its ``zone``."""
+        return {**dict(self.labels), "service": self.service, "zone": self.zone}
+
+    @property
+    def locality(self) -> str:
+        """Where the proxy stands, by its label ``locality``; empty if nobody said."""
+        return dict(self.labels).get("locality", "")
 
     def to_metadata(self) -> dict[str, Any]:
         """Return the JSON object that :meth:`from_metadata` reads."""
@@ -71,6 +85,8 @@ class ProxyNeed:
             "zone": self.zone,
             "inbound": asdict(self.inbound) if self.inbound else None,
             "upstreams": [asdict(upstream) for upstream in self.upstreams],
+            "id": self.id,
+            "labels": dict(self.labels),
         }
 
     @classmethod
@@ -83,7 +99,7 @@ class ProxyNeed:
         """
         report = Report("node metadata 'mesh'")
         reader = _Reader(report)
-        reader.only(raw, "", {"role", "service", "zone", "inbound", "upstreams"})
+        reader.only(raw, "", {"role", "service", "zone", "inbound", "upstreams", "id", "labels"})
         role = raw.get("role", Role.SIDECAR.value)
         if not isinstance(role, str) or role not in set(Role):
             report.add("role", f"unknown role {role!r}")
@@ -93,8 +109,12 @@ class ProxyNeed:
         parsed_inbound = reader.inbound(inbound) if inbound is not None else None
         upstreams = raw.get("upstreams") or []
         parsed = reader.upstreams(upstreams)
+        name = raw.get("id", "")
+        if not isinstance(name, str):
+            report.add("id", "expected text")
+        labels = reader.labels(raw.get("labels") or {})
         report.close()
-        return cls(service, zone, parsed_inbound, parsed, Role(role))
+        return cls(service, zone, parsed_inbound, parsed, Role(role), str(name), labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +174,18 @@ class _Reader:
             self.address(raw, "local_address", "inbound."),
             self.port(raw, "local_port", "inbound."),
         )
+
+    def labels(self, raw: object) -> tuple[tuple[str, str], ...]:
+        if not isinstance(raw, Mapping):
+            self.report.add("labels", "expected an object")
+            return ()
+        for key, value in raw.items():
+            if not isinstance(value, str):
+                self.report.add(f"labels.{key}", "expected text")
+            if key in _RESERVED_LABELS:
+                self.report.add(f"labels.{key}", "is told by the certificate, not by a label")
+        # Few places and versions, many proxies.
+        return tuple(sorted((sys.intern(str(key)), sys.intern(str(raw[key]))) for key in raw))
 
     def upstreams(self, raw: object) -> tuple[Upstream, ...]:
         if not isinstance(raw, list | tuple):

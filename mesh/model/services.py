@@ -33,6 +33,22 @@ class Health(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Registration:
+    """How an instance is registered, as far as only a resolver's ``Filter`` asks.
+
+    ``name`` is the sidecar's, ``kind`` is empty where the service itself speaks the mesh's TLS,
+    and ``address`` where it is registered without one; ``passing`` and ``warning`` are weights.
+    """
+
+    name: str
+    kind: str = "connect-proxy"
+    address: str = ""
+    node_address: str = ""
+    passing: int = 1
+    warning: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
     """One place where a service answers: the inbound listener of its sidecar.
 
@@ -49,18 +65,4 @@ class Instance:
     tags: tuple[str, ...] = ()
     meta: Mapping[str, str] = field(default_factory=lambda: NO_META)
     node_meta: Mapping[str, str] = field(default_factory=lambda: NO_META)
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceDefaults:
-    """What a ``service-defaults`` entry says.  No protocol means tcp, as in Consul."""
-
-    name: str
-    protocol: Protocol = Protocol.TCP
-
-
-@dataclass(frozen=True, slots=True)
-class ProxyDefaults:
-    """What ``proxy-defaults`` ``global`` says."""
-
-    protocol: Protocol = Protocol.TCP
+    registration: Registration | None = None

@@ -1,30 +1,34 @@
-"""The inbound side: who may come in, and the way to the application.
+"""The inbound side: who may come in, what happens to a call, and the way to the application.
 
 Two gates.  The handshake admits only callers that some call could be allowed (see
 ``policies.intentions.peers``).  Behind it stand the intentions as Envoy RBAC: a network filter
 where connections are all there is to judge, an HTTP filter where a request's content decides.
-Everything an intention can change arrives as a resource of its own (a secret, or an extension
-configuration), which takes effect without draining a connection; the listener itself changes
-only when HTTP becomes necessary or ceases to be.
+Then come the filters that inbound policies ask for.  Everything an intention or a policy can
+change arrives as a resource of its own (a secret, an extension configuration, routes), which
+takes effect without draining a connection; the listener itself changes only when a filter
+becomes necessary or ceases to be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from mesh.envoy import cluster, http, listener, tls
+from mesh.envoy import cluster, connections, http, inbound_http, inbound_listener, listener, tls
+from mesh.envoy.filters.tokens import LACKING, kept, named_providers
 from mesh.envoy.listener import extension
 from mesh.envoy.resource import TYPE_PREFIX, Resource, pack
+from mesh.model.inbound import InboundTraffic, TlsMode
 from mesh.model.intentions import JwtProvider
 from mesh.model.names import WILDCARD
 from mesh.model.proxies import Inbound as Place
-from mesh.model.services import Protocol
 from mesh.policies.intentions.compile import Authorization, Scope, authorize
+from mesh.policies.intentions.matching import Call
 from mesh.policies.intentions.peers import admitted
-from mesh.render.parts import Part
+from mesh.policies.intentions.verdict import judge
+from mesh.render.parts import Part, Same
 from mesh.world.facets import Aspect, Facet
 from mesh.world.snapshot import World
 
@@ -36,8 +40,13 @@ _CONNECTIONS: Final = "inbound-connections"
 _REQUESTS: Final = "inbound-requests"
 """The two RBAC filters have names of their own: an old filter chain that still drains follows its
 name, and would refuse the other kind's configuration."""
+_NOBODY: Final = "refused"
+"""A cluster that never exists: tcp_proxy ends a connection to it at once."""
 _HTTPS_PORT: Final = 443
 _HTTP_PORT: Final = 80
+
+Named = tuple[str, Any]
+"""A filter's name, and its configuration (a protobuf message)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,7 @@ class Inbound(Part):
 
     service: str
     place: Place
+    traffic: Same[InboundTraffic]
 
     def reads(self) -> tuple[Facet, ...]:
         """Everything that intentions to the service are made of."""
@@ -53,22 +63,37 @@ class Inbound(Part):
             Facet(Aspect.INTENTIONS, self.service),
             Facet(Aspect.INTENTIONS, WILDCARD),
             Facet(Aspect.DEFAULT_POLICY),
-            Facet(Aspect.PROTOCOL, self.service),
+            Facet(Aspect.ENTRIES, self.service),
             Facet(Aspect.PROXY_DEFAULTS),
             Facet(Aspect.JWT_PROVIDERS),
         )
 
     def render(self, world: World) -> tuple[Resource, ...]:
-        """Return the listener, the application's cluster, the secret and the filters."""
-        protocol = world.protocol(self.service)
+        """Return the listener, the application's cluster, the secret, filters and routes."""
+        return _Rendering(world, self.service, self.place, self.traffic.value).resources()
+
+
+class _Rendering:
+    """One rendering of the inbound side of ``service``."""
+
+    def __init__(self, world: World, service: str, place: Place, traffic: InboundTraffic) -> None:
+        self.world, self.service, self.place, self.traffic = world, service, place, traffic
+        self.protocol = world.protocol(service)
         scope = Scope(
             trust_domain=world.trust_domain,
-            protocol=protocol,
+            protocol=self.protocol,
             default_allow=world.default_allow,
             providers=world.jwt_providers,
             jwks_cluster=_key_set_cluster,
         )
-        rules = authorize(world.intentions, self.service, scope)
+        self.rules = authorize(world.intentions, service, scope)
+        self.connections = tuple(connections.filters(traffic))
+        self.filters = inbound_http.filters(
+            traffic.routes, providers=world.jwt_providers, jwks_cluster=_key_set_cluster
+        )
+
+    def resources(self) -> tuple[Resource, ...]:
+        world, protocol = self.world, self.protocol
         callers = admitted(
             world.intentions, self.service, protocol, default_allow=world.default_allow
         )
@@ -78,68 +103,137 @@ class Inbound(Part):
             address=self.place.local_address,
             port=self.place.local_port,
             protocol=protocol,
+            connect_timeout=self.traffic.connect_timeout,
+            limits=self.traffic.limits,
         )
+        configured = (*self.connections, *self._gates(), *self.filters)
         return (
-            pack(_NAME, self._listener(world, protocol, rules)),
+            pack(_NAME, self._listener()),
             pack(_APPLICATION, application),
             pack(_PEERS, peers),
-            *(pack(name, extension(name, config)) for name, config in _filters(rules)),
-            *_key_sets(world, rules),
+            *(pack(name, extension(name, config)) for name, config in configured),
+            *self._routes(),
+            *self._key_sets(),
         )
 
-    def _listener(self, world: World, protocol: Protocol, rules: Authorization) -> Any:
-        discovered = [(name, _type_url(config)) for name, config in _filters(rules)]
+    def _gates(self) -> Iterator[Named]:
+        """Yield the filters of the intentions, in the order in which they stand."""
+        rules = self.rules
+        if rules.network is not None:
+            yield _CONNECTIONS, rules.network
+        if rules.jwt is not None:
+            yield _JWT, kept(rules.jwt, self.traffic.routes)
         if rules.http is not None:
-            refusal = (
-                "mesh: %DOWNSTREAM_PEER_URI_SAN% may not %REQ(:METHOD)% %REQ(:PATH)% "
-                f"on {self.service} in zone {world.zone}: no intention allows this request.\n"
+            yield _REQUESTS, rules.http
+
+    def _routes(self) -> Iterator[Resource]:
+        if self.traffic.routes:
+            table = inbound_http.route_table(
+                _NAME,
+                self.traffic.routes,
+                cluster=_APPLICATION,
+                trust_domain=self.world.trust_domain,
+                providers=self.world.jwt_providers,
             )
-            filters = [
-                http.inbound_manager(
-                    _NAME, cluster=_APPLICATION, filters=discovered, refusal=refusal
-                )
-            ]
-        else:
-            filters = [listener.discovered_filter(name, url) for name, url in discovered]
-            filters.append(listener.tcp_proxy(_NAME, _APPLICATION, after_handshake=True))
+            yield pack(_NAME, table)
+
+    def _listener(self) -> Any:
+        transport = tls.downstream(
+            peers_secret=_PEERS, alpn=("h2", "http/1.1") if self.protocol.is_http else ()
+        )
+        if self.traffic.mode is TlsMode.PERMISSIVE:
+            return inbound_listener.permissive(
+                _NAME,
+                address=self.place.address,
+                port=self.place.port,
+                filters=self._chain(self.rules),
+                plain_filters=self._plain_chain(),
+                transport=transport,
+            )
         return listener.listener(
             _NAME,
             address=self.place.address,
             port=self.place.port,
-            filters=filters,
+            filters=self._chain(self.rules),
             direction=listener.TrafficDirection.INBOUND,
-            transport=tls.downstream(
-                peers_secret=_PEERS, alpn=("h2", "http/1.1") if protocol.is_http else ()
-            ),
+            transport=transport,
         )
 
-
-def _filters(rules: Authorization) -> Iterator[tuple[str, Any]]:
-    """Yield the filters that the rules need, in the order in which they stand."""
-    if rules.network is not None:
-        yield _CONNECTIONS, rules.network
-    if rules.jwt is not None:
-        yield _JWT, rules.jwt
-    if rules.http is not None:
-        yield _REQUESTS, rules.http
-
-
-def _key_sets(world: World, rules: Authorization) -> Iterator[Resource]:
-    """Yield the clusters from which the providers' remote key sets are fetched."""
-    if rules.jwt is None:
-        return
-    for name in sorted(rules.jwt.providers):
-        provider = world.jwt_providers[name]
-        if provider.remote_uri:
-            place = urlsplit(provider.remote_uri)
-            secure = place.scheme == "https"
-            built = cluster.of_host(
-                _key_set_cluster(provider),
-                host=place.hostname or "",
-                port=place.port or (_HTTPS_PORT if secure else _HTTP_PORT),
-                secure=secure,
+    def _chain(self, rules: Authorization, *, plain: bool = False) -> list[Any]:
+        """Return the network filters in front of the application."""
+        before = [*self.connections]
+        if rules.network is not None:
+            before.append((_CONNECTIONS, rules.network))
+        chain = [listener.discovered_filter(name, _type_url(config)) for name, config in before]
+        if rules.http is None and not self.traffic.routes:
+            forward = listener.tcp_proxy(
+                _NAME,
+                _APPLICATION,
+                after_handshake=not plain,
+                idle_timeout=self.traffic.idle_timeout or 0,
             )
-            yield pack(built.name, built)
+            return [*chain, forward]
+        gates = [] if plain else [each for each in self._gates() if each[0] != _CONNECTIONS]
+        return [*chain, self._manager(_typed(gates))]
+
+    def _manager(self, gates: list[tuple[str, str]]) -> Any:
+        refusal = (
+            "mesh: %DOWNSTREAM_PEER_URI_SAN% may not %REQ(:METHOD)% %REQ(:PATH)% "
+            f"on {self.service} in zone {self.world.zone}: no intention allows this request.\n"
+        )
+        if not self.traffic.routes:
+            return http.inbound_manager(_NAME, cluster=_APPLICATION, filters=gates, refusal=refusal)
+        lacking = (
+            "mesh: the token lacks a claim that %REQ(:METHOD)% %REQ(:PATH)% needs "
+            f"on {self.service} in zone {self.world.zone}.\n"
+        )
+        return http.inbound_manager_by_routes(
+            _NAME,
+            gates=gates,
+            filters=_typed(self.filters),
+            refusals=[
+                (f"rbac_access_denied_matched_policy[{LACKING}]", lacking),
+                ("rbac_access_denied", refusal),
+            ],
+            idle_timeout=self.traffic.idle_timeout,
+        )
+
+    def _plain_chain(self) -> list[Any]:
+        """Return the filters for a caller in plain text: nobody in particular.
+
+        What intentions allow anybody, he may do as well; where it depends on who asks, or on
+        what, there is nothing to go by.
+        """
+        world = self.world
+        call = Call("", self.service, self.protocol)
+        verdict = judge(world.intentions, call, default_allow=world.default_allow)
+        if verdict.allowed and not verdict.conditional:
+            return self._chain(Authorization(), plain=True)
+        line = (
+            "[%START_TIME%] refused: mesh: a caller without a certificate may not call "
+            f"{self.service} in zone {world.zone}: no intention allows everybody\n"
+        )
+        return [listener.tcp_proxy(_NAME, _NOBODY, log_format=line)]
+
+    def _key_sets(self) -> Iterator[Resource]:
+        """Yield the clusters from which the providers' remote key sets are fetched."""
+        names = set(self.rules.jwt.providers) if self.rules.jwt is not None else set()
+        for name in sorted(names | set(named_providers(self.traffic.routes))):
+            provider = self.world.jwt_providers.get(name)
+            if provider is not None and provider.remote_uri:
+                place = urlsplit(provider.remote_uri)
+                secure = place.scheme == "https"
+                built = cluster.of_host(
+                    _key_set_cluster(provider),
+                    host=place.hostname or "",
+                    port=place.port or (_HTTPS_PORT if secure else _HTTP_PORT),
+                    secure=secure,
+                )
+                yield pack(built.name, built)
+
+
+def _typed(filters: Iterable[Named]) -> list[tuple[str, str]]:
+    return [(name, _type_url(config)) for name, config in filters]
 
 
 def _key_set_cluster(provider: JwtProvider) -> str:

@@ -1,28 +1,35 @@
 """The outbound side: one listener for each upstream, and what it leads to.
 
-For an HTTP service the caller's proxy tells requests apart, to balance them and to answer a
-forbidden call with a sentence; its listener never changes, only the route behind it does.  For
-TCP the listener itself forwards or refuses.  A service that the caller may not call has
+For an HTTP service the caller's proxy tells requests apart, to route and balance them and to
+answer a forbidden call with a sentence; its listener never changes, only the routes behind it
+do.  For TCP the listener itself forwards or refuses.  A target that the caller may not call has
 neither cluster nor endpoints here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from mesh.envoy import cluster, endpoint, http, listener, tls
+from mesh.envoy import cluster, endpoint, http, listener, routes
 from mesh.envoy.resource import Resource, pack
-from mesh.model.identity import WorkloadId
-from mesh.model.names import sni
+from mesh.model.destinations import Destination, Selection, Target
 from mesh.model.proxies import Upstream
-from mesh.model.services import Protocol
-from mesh.render.parts import Part
+from mesh.model.services import Health, Instance
+from mesh.model.traffic import Forward, Traffic
+from mesh.render.parts import Part, Same
+from mesh.routing.bexpr import evaluate
 from mesh.world.facets import Aspect, Facet
 from mesh.world.snapshot import World
 
 _NOBODY: Final = "refused"
 """A cluster that never exists: tcp_proxy ends a connection to it at once."""
+_LOCALITY: Final = "locality"
+"""Key of an instance's or its node's meta that says where it stands."""
+
+Refusals = tuple[tuple[Target, str], ...]
+"""Targets that the caller may not call, each with the sentence that says why."""
 
 
 def listener_name(upstream: Upstream) -> str:
@@ -35,95 +42,129 @@ class HttpListener(Part):
     """Where the application dials an HTTP service; allowed or not, it stays as it is."""
 
     upstream: Upstream
+    cors: bool = False
 
     def render(self, world: World) -> tuple[Resource, ...]:  # noqa: ARG002 the key says it all
         """Return the listener."""
         service = self.upstream.service
-        return (_listener(self.upstream, http.outbound_manager(service, route=service)),)
+        manager = http.outbound_manager(service, route=service, cors=self.cors)
+        return (_listener(self.upstream, manager),)
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTable(Part):
+    """Where requests to a service go, and which are answered with a refusal."""
+
+    service: str
+    traffic: Same[Traffic]
+    refused: Refusals
+
+    def render(self, world: World) -> tuple[Resource, ...]:  # noqa: ARG002 the key says it all
+        """Return the route configuration."""
+        table = routes.route_table(
+            self.service, self.traffic.value.routes, refused=dict(self.refused)
+        )
+        return (pack(self.service, table),)
 
 
 @dataclass(frozen=True, slots=True)
 class TcpListener(Part):
-    """Where the application dials a TCP service that it may call."""
+    """Where the application dials a TCP service; what is refused closes, with a log line."""
 
     upstream: Upstream
+    traffic: Same[Traffic]
+    refused: Refusals
 
     def render(self, world: World) -> tuple[Resource, ...]:  # noqa: ARG002 the key says it all
         """Return the listener."""
-        service = self.upstream.service
-        return (_listener(self.upstream, listener.tcp_proxy(service, service)),)
-
-
-@dataclass(frozen=True, slots=True)
-class RefusingTcpListener(Part):
-    """Where the application dials a TCP service that it may not call: closed, with a log line."""
-
-    upstream: Upstream
-    sentence: str
-
-    def render(self, world: World) -> tuple[Resource, ...]:  # noqa: ARG002 the key says it all
-        """Return the listener."""
-        line = f"[%START_TIME%] refused: {_escaped(self.sentence)}\n"
-        forward = listener.tcp_proxy(self.upstream.service, _NOBODY, log_format=line)
+        service, traffic = self.upstream.service, self.traffic.value
+        action = traffic.routes[0].action
+        shares = action.shares if isinstance(action, Forward) else ()
+        denied = dict(self.refused)
+        weights = [
+            (_NOBODY if share.target in denied else share.target.name, share.weight)
+            for share in shares
+        ] or [(_NOBODY, 1)]
+        settings = [traffic.destinations[share.target].settings for share in shares]
+        nobody = all(name == _NOBODY for name, _ in weights)
+        sentence = _escaped(" ".join(denied.values())) if nobody else ""
+        forward = listener.tcp_proxy(
+            service,
+            _NOBODY if nobody else weights,
+            log_format=f"[%START_TIME%] refused: {sentence}\n" if sentence else "",
+            idle_timeout=(settings[0].idle_timeout or 0) if settings else 0,
+            max_duration=settings[0].max_duration if settings else None,
+            attempts=settings[0].connect_attempts if settings else None,
+        )
         return (_listener(self.upstream, forward),)
 
 
 @dataclass(frozen=True, slots=True)
-class Route(Part):
-    """Requests to a service that the caller may call."""
-
-    service: str
-
-    def render(self, world: World) -> tuple[Resource, ...]:  # noqa: ARG002 the key says it all
-        """Return the route configuration."""
-        return (pack(self.service, http.route_to(self.service, self.service)),)
-
-
-@dataclass(frozen=True, slots=True)
-class RefusingRoute(Part):
-    """Requests to a service that the caller may not call: 403 with a sentence."""
-
-    service: str
-    sentence: str
-
-    def render(self, world: World) -> tuple[Resource, ...]:  # noqa: ARG002 the key says it all
-        """Return the route configuration."""
-        return (pack(self.service, http.route_refusing(self.service, self.sentence + "\n")),)
-
-
-@dataclass(frozen=True, slots=True)
 class Cluster(Part):
-    """How a service of the zone is reached: mTLS to exactly its identity."""
+    """How a target is reached: mTLS to exactly its identity, or as its external service asks."""
 
-    service: str
-    protocol: Protocol
+    name: str
+    destination: Same[Destination]
 
     def render(self, world: World) -> tuple[Resource, ...]:
         """Return the cluster."""
-        identity = WorkloadId(world.trust_domain, world.zone, self.service)
-        transport = tls.upstream(
-            sni=sni(self.service, world.zone, world.trust_domain),
-            identity=identity.uri,
-            alpn=("h2",) if self.protocol in {Protocol.HTTP2, Protocol.GRPC} else (),
+        built = cluster.of_destination(
+            self.destination.value,
+            name=self.name,
+            zone=world.zone,
+            trust_domain=world.trust_domain,
         )
-        built = cluster.by_discovery(self.service, protocol=self.protocol, transport=transport)
-        return (pack(self.service, built),)
+        return (pack(self.name, built),)
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoints(Part):
-    """Where a service of the zone answers."""
+    """Where the instances of a target answer, and those that it fails over to.
 
-    service: str
+    ``near`` is the caller's locality, if instances there come first.
+    """
+
+    name: str
+    destination: Same[Destination]
+    near: str = ""
 
     def reads(self) -> tuple[Facet, ...]:
-        """Only the service's instances."""
-        return (Facet(Aspect.INSTANCES, self.service),)
+        """Only the instances of its services."""
+        return tuple(Facet(Aspect.INSTANCES, name) for name in self.destination.value.services)
 
     def render(self, world: World) -> tuple[Resource, ...]:
         """Return the endpoints."""
-        found = world.instances.get(self.service, ())
-        return (pack(self.service, endpoint.assignment(self.service, found)),)
+        destination = self.destination.value
+        groups = [
+            (selected(world, one), one.target.name if destination.failover else "")
+            for one in (destination.selection, *destination.failover)
+        ]
+        near = self._is_near if self.near else None
+        return (pack(self.name, endpoint.prioritised(self.name, groups, near=near)),)
+
+    def _is_near(self, instance: Instance) -> bool:
+        return locality(instance) == self.near
+
+
+def selected(world: World, selection: Selection) -> tuple[Instance, ...]:
+    """Return the instances of ``selection`` that may be sent to."""
+    found = world.instances.get(selection.target.service, ())
+    return tuple(_matching(world, selection, found))
+
+
+def locality(instance: Instance) -> str:
+    """Return where ``instance`` stands, by its own meta or its node's; empty if nobody said."""
+    return instance.meta.get(_LOCALITY) or instance.node_meta.get(_LOCALITY, "")
+
+
+def _matching(world: World, selection: Selection, found: Iterable[Instance]) -> Iterator[Instance]:
+    for instance in found:
+        if selection.only_passing and instance.health is not Health.PASSING:
+            continue
+        if selection.filter is None or evaluate(
+            selection.filter, instance, service=selection.target.service, zone=world.zone
+        ):
+            yield instance
 
 
 def _listener(upstream: Upstream, forward: object) -> Resource:

@@ -8,10 +8,31 @@ share one cluster's bytes.  Whatever a part takes from the world beyond its key 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Generic, TypeVar
 
 from mesh.envoy.resource import Resource
 from mesh.world.facets import Facet
 from mesh.world.snapshot import World
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Same(Generic[T_co]):
+    """A value in a key that is compared by identity: what is equal was made one object before."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: T_co) -> None:
+        """Hold ``value``."""
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other holds this very object."""
+        return isinstance(other, Same) and self.value is other.value
+
+    def __hash__(self) -> int:
+        """Hash the identity."""
+        return id(self.value)
 
 
 class Part(ABC):

@@ -1,95 +1,115 @@
-"""Which parts a proxy has, from what it needs and what it may call.
+"""Which parts a proxy has, from how calls travel and what is allowed.
 
-An upstream whose instances are not known yet is left out altogether.  Such a plan is not
-complete: whoever pushes waits until it is, because to a proxy that comes back, what is left out
-would read as removed.
+The inbound side, and each upstream, is planned as a whole: while the instances of any service
+that its calls may end at are not known, there is no plan, and whoever had one keeps it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
-from mesh.model.names import WILDCARD
+from mesh.model.destinations import Destination, Target
 from mesh.model.proxies import ProxyNeed, Upstream
+from mesh.model.traffic import Forward, Traffic
 from mesh.policies.intentions.matching import Call
 from mesh.policies.intentions.verdict import can_connect, judge
+from mesh.policies.selection import Selection
 from mesh.render.inbound import Inbound
 from mesh.render.outbound import (
     Cluster,
     Endpoints,
     HttpListener,
-    RefusingRoute,
-    RefusingTcpListener,
-    Route,
+    Refusals,
+    RouteTable,
     TcpListener,
 )
-from mesh.render.parts import Part
-from mesh.world.facets import Aspect, Facet
+from mesh.render.parts import Part, Same
+from mesh.routing.memo import Compositions
 from mesh.world.snapshot import World
 
 Plan = tuple[Part, ...]
-"""The parts of one proxy, each once."""
-
-EVERY_PLAN: Final = frozenset(
-    {
-        Facet(Aspect.PROXY_DEFAULTS),
-        Facet(Aspect.DEFAULT_POLICY),
-        Facet(Aspect.INTENTIONS, WILDCARD),
-    }
-)
-"""Facets that the plan of any proxy with an upstream may turn on."""
-UPSTREAM_ASPECTS: Final = frozenset({Aspect.KNOWN, Aspect.PROTOCOL, Aspect.INTENTIONS})
-"""What, of an upstream, the plans of its callers turn on."""
+"""Parts, each once."""
+Planned = tuple[Plan, frozenset[str]]
+"""A plan, and the services whose instances it needs."""
 
 
-def plan(world: World, need: ProxyNeed) -> Plan:
-    """Choose the parts for ``need``.
-
-    The choice looks at :data:`EVERY_PLAN` and at the :data:`UPSTREAM_ASPECTS` of
-    :func:`services_of` the need, and at nothing else.
-    """
-    parts: dict[Part, None] = {}
-    if need.inbound is not None:
-        parts[Inbound(need.service, need.inbound)] = None
-    for upstream in need.upstreams:
-        if upstream.service in world.instances:
-            parts.update(dict.fromkeys(_outbound(world, need.service, upstream)))
-    return tuple(parts)
-
-
-def services_of(need: ProxyNeed) -> frozenset[str]:
-    """Return the services whose instances ``need`` depends on, allowed or not.
+def services_of(traffic: Traffic) -> frozenset[str]:
+    """Return the services whose instances ``traffic`` needs, allowed or not.
 
     A service that may not be called is watched too, so that an intention that allows it takes
     effect with its endpoints already known.
     """
-    return frozenset(upstream.service for upstream in need.upstreams)
-
-
-def _outbound(world: World, caller: str, upstream: Upstream) -> Iterator[Part]:
-    service = upstream.service
-    protocol = world.protocol(service)
-    allowed = can_connect(
-        world.intentions, caller, service, protocol, default_allow=world.default_allow
+    return frozenset(
+        name for destination in traffic.destinations.values() for name in destination.services
     )
-    if protocol.is_http:
-        yield HttpListener(upstream)
-        if not allowed:
-            yield RefusingRoute(service, _refusal(world, caller, service))
-            return
-        yield Route(service)
-    elif not allowed:
-        yield RefusingTcpListener(upstream, _refusal(world, caller, service))
-        return
+
+
+def inbound(world: World, need: ProxyNeed, said: Selection, known: Compositions) -> Planned:
+    """Choose the parts of the inbound side of ``need``, whom the policies ``said`` concern.
+
+    A policy may have the proxy itself call a service of the mesh, to count or to decide; such a
+    call needs an intention as any other.
+    """
+    if need.inbound is None:
+        return (), frozenset()
+    traffic = known.inbound(need.service, said)
+    parts: dict[Part, None] = {Inbound(need.service, need.inbound, Same(traffic)): None}
+    services: set[str] = set()
+    for service in traffic.services:
+        asked = known.traffic(need.service, said, service).traffic
+        services |= services_of(asked)
+        denied = {target for target, _ in _refusals(world, need.service, asked)}
+        action = asked.routes[-1].action
+        shares = action.shares if isinstance(action, Forward) else ()
+        for target in [share.target for share in shares if share.target not in denied][:1]:
+            parts.update(dict.fromkeys(reached(asked.destinations[target], need, service)))
+    return tuple(parts), frozenset(services)
+
+
+def outbound(world: World, need: ProxyNeed, upstream: Upstream, traffic: Traffic) -> Plan:
+    """Choose the parts by which ``need`` reaches ``upstream``, whose calls go as in ``traffic``."""
+    refused = _refusals(world, need.service, traffic)
+    same = Same(traffic)
+    parts: dict[Part, None] = {}
+    if traffic.protocol.is_http:
+        cors = any(route.cors is not None for route in traffic.routes)
+        parts[HttpListener(upstream, cors=cors)] = None
+        parts[RouteTable(upstream.service, same, refused)] = None
     else:
-        yield TcpListener(upstream)
-    yield Cluster(service, protocol)
-    yield Endpoints(service)
+        parts[TcpListener(upstream, same, refused)] = None
+    denied = {target for target, _ in refused}
+    for target, destination in traffic.destinations.items():
+        if target not in denied:
+            parts.update(dict.fromkeys(reached(destination, need)))
+    return tuple(parts)
 
 
-def _refusal(world: World, caller: str, service: str) -> str:
-    call = Call(caller, service, world.protocol(service))
+def reached(destination: Destination, need: ProxyNeed, name: str = "") -> Iterator[Part]:
+    """Yield the parts by which ``destination`` is reached, under ``name`` or its own."""
+    named, same = name or destination.target.name, Same(destination)
+    yield Cluster(named, same)
+    if destination.external is None:
+        near = need.locality if destination.settings.balancing.local_first else ""
+        yield Endpoints(named, same, near)
+
+
+def _refusals(world: World, caller: str, traffic: Traffic) -> Refusals:
+    found = []
+    for target, destination in traffic.destinations.items():
+        if not can_connect(
+            world.intentions,
+            caller,
+            target.service,
+            destination.protocol,
+            default_allow=world.default_allow,
+        ):
+            found.append((target, _sentence(world, caller, target, destination)))
+    return tuple(found)
+
+
+def _sentence(world: World, caller: str, target: Target, destination: Destination) -> str:
+    service = target.service
+    call = Call(caller, service, destination.protocol)
     verdict = judge(world.intentions, call, default_allow=world.default_allow)
     return (
         f"mesh: {caller} may not call {service} in zone {world.zone}: {verdict.reason}. "

@@ -1,27 +1,39 @@
 """The renderer: who has which part, and what a change reaches.
 
 It holds the world and a memo, and does no I/O.  :meth:`Renderer.advance` is the whole of a
-push's thinking: parts that read a touched facet are rendered again; sessions that have a part
-whose bytes changed, or whose plan read a touched facet, get a new snapshot; nobody else is
-looked at.
+push's thinking: parts that read a touched facet are rendered again; upstreams that may now be
+reached otherwise are planned again, for those who call them; sessions that have a part whose
+bytes changed, or another plan, get a new snapshot; nobody else is looked at.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from mesh.envoy.resource import TYPE_URLS, Resource, Snapshot
+from mesh.model.names import WILDCARD
 from mesh.model.proxies import ProxyNeed
+from mesh.policies.selection import Selection
+from mesh.render import plan
 from mesh.render.parts import Part
-from mesh.render.plan import EVERY_PLAN, UPSTREAM_ASPECTS, Plan, plan, services_of
-from mesh.world.facets import Facet
+from mesh.render.patched import added, patched
+from mesh.routing.chain import ChainError
+from mesh.routing.memo import Compositions
+from mesh.world.facets import Aspect, Facet
 from mesh.world.reduce import Touched
 from mesh.world.snapshot import World
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+_EVERYTHING: Final = frozenset(
+    {Facet(Aspect.DEFAULT_POLICY), Facet(Aspect.INTENTIONS, WILDCARD), Facet(Aspect.PROXY_DEFAULTS)}
+)
+"""Facets that the plan of anything may turn on."""
+_POLICIES: Final = frozenset({Aspect.POLICIES_TO, Aspect.POLICIES_AT})
 
 
 @dataclass(slots=True)
@@ -38,11 +50,34 @@ class _Kept:
     uses: int = 0
 
 
+class _Slot(NamedTuple):
+    """One upstream of a session (or its inbound side), as planned.
+
+    ``services`` are those whose instances it depends on; ``planned`` is false as long as some
+    of them are not known, and then ``kept`` is what it was before.
+    """
+
+    kept: tuple[_Kept, ...]
+    services: frozenset[str]
+    planned: bool
+
+
+_EMPTY: Final = _Slot((), frozenset(), planned=False)
+
+
 @dataclass(slots=True)
 class _Session:
+    """One proxy.
+
+    ``slots`` are its inbound side, then its upstreams in order; ``asks`` are the services that
+    its inbound side calls itself.
+    """
+
     need: ProxyNeed
-    kept: tuple[_Kept, ...]
+    said: Selection
+    slots: list[_Slot]
     snapshot: Snapshot
+    asks: tuple[str, ...] = ()
 
 
 class Renderer:
@@ -51,62 +86,80 @@ class Renderer:
     def __init__(self, world: World) -> None:
         """Start from ``world`` with no session."""
         self.world = world
+        self.compositions = Compositions(world)
         self._sessions: dict[int, _Session] = {}
         self._kept: dict[Part, _Kept] = {}
-        # Who must be looked at when the world moves: parts that read a facet, and the sessions
-        # that call a service.
+        # Who must be looked at when the world moves: parts that read a facet, the sessions that
+        # call a service, and those that are one.
         self._readers: defaultdict[Facet, set[Part]] = defaultdict(set)
         self._callers: defaultdict[str, set[int]] = defaultdict(set)
+        self._members: defaultdict[str, set[int]] = defaultdict(set)
+        self._depended: Counter[str] = Counter()
         self._needed: frozenset[str] | None = None
-        self.broken: dict[Part, Exception] = {}
-        """Parts whose last rendering failed; what they rendered to before stands."""
+        self.broken: dict[Part | str, Exception] = {}
+        """What could not be rendered or planned; what there was before stands."""
 
     @property
     def needed(self) -> frozenset[str]:
         """The services whose instances some session depends on."""
         if self._needed is None:
-            self._needed = frozenset(self._callers)
+            self._needed = frozenset(self._depended)
         return self._needed
+
+    @property
+    def errors(self) -> Mapping[str, ChainError]:
+        """The upstreams that cannot be routed as their entries stand, and why."""
+        return self.compositions.errors
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is held for anybody."""
-        return not any((self._sessions, self._kept, self._readers, self._callers))
+        held = (self._sessions, self._kept, self._readers, self._callers, self._members)
+        return not any((*held, self._depended))
 
     def connect(self, session: int, need: ProxyNeed) -> Snapshot:
         """Add ``session`` and return all it shall have."""
-        kept = self._take(session, plan(self.world, need))
-        for service in services_of(need):
-            if service not in self._callers:
-                self._needed = None
-            self._callers[service].add(session)
-        snapshot = _assemble(kept)
-        self._sessions[session] = _Session(need, kept, snapshot)
-        return snapshot
+        added = _Session(need, self.compositions.selection(need), [], {})
+        self._sessions[session] = added
+        self._members[need.service].add(session)
+        for upstream in need.upstreams:
+            self._callers[upstream.service].add(session)
+        added.slots = [_EMPTY] * (1 + len(need.upstreams))
+        for place in range(len(added.slots)):
+            self._plan(session, added, place)
+        added.snapshot = _assemble(added)
+        return added.snapshot
 
     def disconnect(self, session: int) -> None:
         """Forget ``session`` and whatever only it had; an unknown session is ignored."""
         gone = self._sessions.pop(session, None)
         if gone is None:
             return
-        self._drop(session, gone.kept)
-        for service in services_of(gone.need):
-            _remove(self._callers, service, session)
-            if service not in self._callers:
-                self._needed = None
+        slots, gone.slots = gone.slots, []
+        for slot in slots:
+            self._drop(session, gone, slot)
+        _remove(self._members, gone.need.service, session)
+        for service in {upstream.service for upstream in gone.need.upstreams}.union(gone.asks):
+            self._calls_no_more(session, service)
 
     def advance(self, world: World, touched: Touched) -> dict[int, Snapshot]:
         """Move on to ``world`` and return the new snapshot of every session that differs."""
         self.world = world
-        changed: dict[int, Snapshot] = {}
-        for number in self._render_again(touched) | self._plan_again(touched):
+        again = self.compositions.advance(world, touched)
+        changed = self._render_again(touched) | self._plan_again(touched, again)
+        snapshots = {}
+        for number in changed:
             session = self._sessions[number]
-            session.snapshot = changed[number] = _assemble(session.kept)
-        return changed
+            before, session.snapshot = session.snapshot, _assemble(session)
+            # Another plan may come to the same.
+            if session.snapshot != before:
+                snapshots[number] = session.snapshot
+        return snapshots
 
     def is_complete(self, session: int) -> bool:
         """Tell whether the instances of every service that ``session`` depends on are known."""
-        return services_of(self._sessions[session].need) <= self.world.instances.keys()
+        found = self._sessions[session]
+        return all(slot.planned or slot.kept for slot in found.slots)
 
     def snapshot(self, session: int) -> Snapshot | None:
         """Return what ``session`` shall have now, None if there is none of that number."""
@@ -134,37 +187,124 @@ class Renderer:
         self.broken.pop(kept.part, None)
         return resources
 
-    def _plan_again(self, touched: Touched) -> set[int]:
-        """Plan for the sessions whose plan may turn on a touched facet; return who has another."""
+    def _plan_again(self, touched: Touched, again: frozenset[str]) -> set[int]:
+        """Plan what may turn on a touched facet; return who has another plan."""
         affected: set[int] = set()
-        for number in self._turning_on(touched):
+        for number, places in self._turning_on(touched, again):
             session = self._sessions[number]
-            chosen = plan(self.world, session.need)
-            if chosen != tuple(kept.part for kept in session.kept):
-                # Taken before the former is dropped: what both have keeps its rendering.
-                former, session.kept = session.kept, self._take(number, chosen)
-                self._drop(number, former)
-                affected.add(number)
+            for place in places:
+                if self._plan(number, session, place):
+                    affected.add(number)
         return affected
 
-    def _turning_on(self, touched: Touched) -> set[int]:
-        if touched & EVERY_PLAN:
-            return set(self._sessions)
+    def _turning_on(
+        self, touched: Touched, again: frozenset[str]
+    ) -> Iterator[tuple[int, Iterable[int]]]:
+        """Yield the sessions to look at, each with the places of its slots."""
+        whole = self._sessions.keys() if touched & _EVERYTHING else self._concerned(touched)
+        for number in tuple(whole):
+            yield number, range(len(self._sessions[number].slots))
+        callers = {number for service in again for number in self._callers.get(service, ())}
+        for number in callers - whole:
+            session = self._sessions[number]
+            places = [
+                place for place, one in enumerate(session.need.upstreams, 1) if one.service in again
+            ]
+            yield number, places if again.isdisjoint(session.asks) else [0, *places]
+
+    def _concerned(self, touched: Touched) -> set[int]:
+        """Return who is looked at as a whole: other policies, or other entries of his own."""
         found: set[int] = set()
         for facet in touched:
-            if facet.aspect in UPSTREAM_ASPECTS:
-                found |= self._callers.get(facet.name, set())
+            if facet.aspect is Aspect.ENTRIES:
+                found |= self._members.get(facet.name, set())
+        if any(facet.aspect in _POLICIES for facet in touched):
+            for number, session in self._sessions.items():
+                before, session.said = session.said, self.compositions.selection(session.need)
+                if session.said != before:
+                    found.add(number)
         return found
 
-    def _take(self, session: int, chosen: Plan) -> tuple[_Kept, ...]:
-        return tuple(self._use(session, part) for part in chosen)
+    def _plan(self, number: int, session: _Session, place: int) -> bool:
+        """Plan one slot; return whether anything of it is another part now."""
+        former = session.slots[place]
+        try:
+            chosen, services = self._chosen(number, session, place)
+        except Exception as error:  # noqa: BLE001 - one bad input must not stop the others
+            self.broken[_described(session.need, place)] = error
+            return False
+        if self.broken:
+            self.broken.pop(_described(session.need, place), None)
+        known = services <= self.world.instances.keys()
+        if not known:
+            # What there was stands; it goes on being followed beside what is waited for.
+            held = frozenset(_instances_of(former.kept))
+            slot = _Slot(former.kept, services | held, planned=False)
+            self._depend(services | held, former.services)
+            session.slots[place] = slot
+            return False
+        if former.planned and tuple(kept.part for kept in former.kept) == chosen:
+            if former.services != services:
+                self._depend(services, former.services)
+                session.slots[place] = former._replace(services=services)
+            return False
+        # Taken before the former is dropped: what both have keeps its rendering.
+        kept = tuple(self._use(number, part) for part in chosen)
+        session.slots[place] = _Slot(kept, services, planned=True)
+        self._depend(services, frozenset())
+        self._drop(number, session, former)
+        return True
+
+    def _chosen(
+        self, number: int, session: _Session, place: int
+    ) -> tuple[plan.Plan, frozenset[str]]:
+        need, said = session.need, session.said
+        if place == 0:
+            self._ask(number, session)
+            parts, services = plan.inbound(self.world, need, said, self.compositions)
+            return (*patched(parts, said), *added(said)), services
+        upstream = need.upstreams[place - 1]
+        traffic = self.compositions.traffic(need.service, said, upstream.service).traffic
+        parts = plan.outbound(self.world, need, upstream, traffic)
+        return patched(parts, said), plan.services_of(traffic)
+
+    def _ask(self, number: int, session: _Session) -> None:
+        """Note which services the inbound side of ``session`` calls itself."""
+        need = session.need
+        asks = (
+            self.compositions.inbound(need.service, session.said).services if need.inbound else ()
+        )
+        if asks != session.asks:
+            before, session.asks = session.asks, asks
+            for service in asks:
+                self._callers[service].add(number)
+            for service in set(before) - {one.service for one in need.upstreams} - set(asks):
+                self._calls_no_more(number, service)
+
+    def _calls_no_more(self, number: int, service: str) -> None:
+        _remove(self._callers, service, number)
+        if service not in self._callers:
+            self.compositions.forget(service)
+
+    def _depend(self, now: frozenset[str], before: frozenset[str]) -> None:
+        if now is before:
+            return
+        for service in now:
+            if not self._depended[service]:
+                self._needed = None
+            self._depended[service] += 1
+        for service in before:
+            self._depended[service] -= 1
+            if not self._depended[service]:
+                del self._depended[service]
+                self._needed = None
 
     def _use(self, session: int, part: Part) -> _Kept:
         kept = self._kept.get(part)
         if kept is None:
             reads = part.reads()
-            kept = _Kept(part, part.render(self.world), set() if reads else None)
-            self._kept[part] = kept
+            kept = self._kept[part] = _Kept(part, (), set() if reads else None)
+            kept.resources = self._render(kept)
             for facet in reads:
                 self._readers[facet].add(part)
         kept.uses += 1
@@ -172,13 +312,12 @@ class Renderer:
             kept.sessions.add(session)
         return kept
 
-    def _drop(self, session: int, former: tuple[_Kept, ...]) -> None:
-        now = self._sessions[session].kept if session in self._sessions else ()
-        for kept in former:
+    def _drop(self, number: int, session: _Session, former: _Slot) -> None:
+        self._depend(frozenset(), former.services)
+        for kept in former.kept:
             kept.uses -= 1
-            # By identity: a session's plan names a part once, and a part is kept once.
-            if kept.sessions is not None and all(kept is not other for other in now):
-                kept.sessions.discard(session)
+            if kept.sessions is not None and not _has(session, kept):
+                kept.sessions.discard(number)
             if not kept.uses:
                 del self._kept[kept.part]
                 self.broken.pop(kept.part, None)
@@ -186,9 +325,28 @@ class Renderer:
                     _remove(self._readers, facet, kept.part)
 
 
-def _assemble(parts: tuple[_Kept, ...]) -> Snapshot:
+def _has(session: _Session, kept: _Kept) -> bool:
+    return any(kept is one for slot in session.slots for one in slot.kept)
+
+
+def _described(need: ProxyNeed, place: int) -> str:
+    if place == 0:
+        return f"inbound side of {need.service}"
+    return f"calls of {need.service} to {need.upstreams[place - 1].service}"
+
+
+def _instances_of(kept: tuple[_Kept, ...]) -> Iterator[str]:
+    for one in kept:
+        for facet in one.part.reads():
+            if facet.aspect is Aspect.INSTANCES:
+                yield facet.name
+
+
+def _assemble(session: _Session) -> Snapshot:
     by_type: dict[str, list[Resource]] = {type_url: [] for type_url in TYPE_URLS}
-    for kept in parts:
+    # Two upstreams may share a target, or be the same service on two ports.
+    once = {id(kept): kept for slot in session.slots for kept in slot.kept}
+    for kept in once.values():
         for resource in kept.resources:
             by_type[resource.type_url].append(resource)
     return {

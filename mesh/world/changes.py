@@ -11,8 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from mesh.model.entries import Entries
 from mesh.model.intentions import Intention, IntentionsByDestination, JwtProvider
-from mesh.model.services import Instance, ProxyDefaults, ServiceDefaults
+from mesh.model.rollouts import Rollout
+from mesh.model.services import Instance
+from mesh.policies.document import Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +68,24 @@ class DefaultPolicyChanged:
 
 @dataclass(frozen=True, slots=True)
 class ConfigEntriesChanged:
-    """Every configuration entry that the mesh understands, by name."""
+    """Every configuration entry that the mesh understands, intentions left out."""
 
-    service_defaults: Mapping[str, ServiceDefaults]
-    proxy_defaults: ProxyDefaults
+    entries: Entries
     jwt_providers: Mapping[str, JwtProvider]
+
+
+@dataclass(frozen=True, slots=True)
+class PoliciesChanged:
+    """Every policy of the mesh, by kind and name."""
+
+    policies: Mapping[tuple[str, str], Document]
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutsChanged:
+    """Where every rollout stands, by the service whose calls it divides."""
+
+    rollouts: Mapping[str, Rollout]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,5 +102,7 @@ Change = (
     | IntentionsChanged
     | DefaultPolicyChanged
     | ConfigEntriesChanged
+    | PoliciesChanged
+    | RolloutsChanged
     | VirtualAddressesChanged
 )

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, assert_never
+from typing import Any, Final, TypeVar, assert_never
 
+from mesh.model.entries import Entries
+from mesh.model.names import WILDCARD
+from mesh.policies.document import Document
 from mesh.world.changes import (
     CatalogChanged,
     Change,
@@ -19,13 +22,20 @@ from mesh.world.changes import (
     InstancesChanged,
     InstancesForgotten,
     IntentionsChanged,
+    PoliciesChanged,
+    RolloutsChanged,
     VirtualAddressesChanged,
 )
 from mesh.world.facets import Aspect, Facet
 from mesh.world.snapshot import World
 
+K = TypeVar("K")
+
 Touched = frozenset[Facet]
 NOTHING: Touched = frozenset()
+_ENTRY_KINDS: Final = tuple(
+    name for name in Entries.__dataclass_fields__ if name != "proxy_defaults"
+)
 
 
 def reduce(world: World, change: Change) -> tuple[World, Touched]:  # noqa: PLR0911 one per change
@@ -43,6 +53,10 @@ def reduce(world: World, change: Change) -> tuple[World, Touched]:  # noqa: PLR0
             return _field(world, Aspect.DEFAULT_POLICY, default_allow=change.allow)
         case ConfigEntriesChanged():
             return _config_entries(world, change)
+        case PoliciesChanged():
+            return _policies(world, change)
+        case RolloutsChanged():
+            return _rollouts(world, change)
         case VirtualAddressesChanged():
             return _field(world, Aspect.VIRTUAL_ADDRESSES, virtual_addresses=dict(change.addresses))
         case _:
@@ -85,24 +99,57 @@ def _intentions(world: World, change: IntentionsChanged) -> tuple[World, Touched
 
 
 def _config_entries(world: World, change: ConfigEntriesChanged) -> tuple[World, Touched]:
+    before, after = world.entries, change.entries
     touched = {
-        Facet(Aspect.PROTOCOL, name)
-        for name in _differing(world.service_defaults, change.service_defaults)
+        Facet(Aspect.ENTRIES, name)
+        for kind in _ENTRY_KINDS
+        for name in _differing(getattr(before, kind), getattr(after, kind))
     }
-    if change.proxy_defaults != world.proxy_defaults:
+    if after.proxy_defaults != before.proxy_defaults:
         touched.add(Facet(Aspect.PROXY_DEFAULTS))
     if change.jwt_providers != world.jwt_providers:
         touched.add(Facet(Aspect.JWT_PROVIDERS))
     if not touched:
         return world, NOTHING
-    after = replace(
-        world,
-        service_defaults=dict(change.service_defaults),
-        proxy_defaults=change.proxy_defaults,
-        jwt_providers=dict(change.jwt_providers),
+    renewed = replace(world, entries=after, jwt_providers=dict(change.jwt_providers))
+    return renewed, frozenset(touched)
+
+
+def _policies(world: World, change: PoliciesChanged) -> tuple[World, Touched]:
+    differing = _differing(world.policies, change.policies)
+    if not differing:
+        return world, NOTHING
+    touched: set[Facet] = set()
+    for key in differing:
+        for document in (world.policies.get(key), change.policies.get(key)):
+            if document is not None:
+                touched |= _concerns(document)
+    return replace(world, policies=dict(change.policies)), frozenset(touched)
+
+
+def _rollouts(world: World, change: RolloutsChanged) -> tuple[World, Touched]:
+    touched = frozenset(
+        Facet(Aspect.POLICIES_TO, name) for name in _differing(world.rollouts, change.rollouts)
     )
-    return after, frozenset(touched)
+    if not touched:
+        return world, NOTHING
+    return replace(world, rollouts=dict(change.rollouts)), touched
 
 
-def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
+def _concerns(document: Document) -> set[Facet]:
+    """Return what ``document`` may change."""
+    touched = set()
+    for to in getattr(document.spec, "to", ()):
+        # A route is known by name only; which services it serves is its own document's affair.
+        named = to.target_ref.kind in {"MeshService", "MeshExternalService"}
+        touched.add(Facet(Aspect.POLICIES_TO, to.target_ref.name if named else WILDCARD))
+    for service in document.spec.about(document.name):
+        touched.add(Facet(Aspect.POLICIES_TO, service))
+    rules: tuple[object, ...] = getattr(document.spec, "rules", ())
+    if rules or not touched:
+        touched.add(Facet(Aspect.POLICIES_AT))
+    return touched
+
+
+def _differing(before: Mapping[K, Any], after: Mapping[K, Any]) -> set[K]:
     return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from mesh.model.entries import Entries
 from mesh.model.intentions import IntentionsByDestination, JwtProvider
-from mesh.model.services import Instance, Protocol, ProxyDefaults, ServiceDefaults
+from mesh.model.rollouts import Rollout
+from mesh.model.services import Instance, Protocol
+from mesh.policies.document import Document
 
-_EMPTY: Mapping[str, Any] = MappingProxyType({})
+_EMPTY: Mapping[Any, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +30,12 @@ class World:
     instances: Mapping[str, tuple[Instance, ...]] = field(default_factory=lambda: _EMPTY)
     intentions: IntentionsByDestination = field(default_factory=lambda: _EMPTY)
     default_allow: bool = False
-    service_defaults: Mapping[str, ServiceDefaults] = field(default_factory=lambda: _EMPTY)
-    proxy_defaults: ProxyDefaults = field(default_factory=ProxyDefaults)
+    entries: Entries = field(default_factory=Entries)
+    policies: Mapping[tuple[str, str], Document] = field(default_factory=lambda: _EMPTY)
+    rollouts: Mapping[str, Rollout] = field(default_factory=lambda: _EMPTY)
     jwt_providers: Mapping[str, JwtProvider] = field(default_factory=lambda: _EMPTY)
     virtual_addresses: Mapping[str, tuple[str, str]] = field(default_factory=lambda: _EMPTY)
 
     def protocol(self, service: str) -> Protocol:
         """Return what ``service`` speaks: its service-defaults, else proxy-defaults, else tcp."""
-        entry = self.service_defaults.get(service)
-        return entry.protocol if entry is not None else self.proxy_defaults.protocol
+        return self.entries.protocol(service)

@@ -25,6 +25,7 @@ from mesh.agent.state import StateDir
 from mesh.agent.supervisor import LAST_GOOD
 from mesh.agent.validation import refusal
 from mesh.aio.clock import SystemClock
+from mesh.model.entries import Entries, ServiceDefaults
 from mesh.model.intentions import (
     Action,
     Intention,
@@ -35,7 +36,7 @@ from mesh.model.intentions import (
     Permission,
 )
 from mesh.model.proxies import Inbound, Upstream
-from mesh.model.services import Protocol, ProxyDefaults, ServiceDefaults
+from mesh.model.services import Protocol
 from mesh.world.changes import ConfigEntriesChanged, IntentionsChanged
 from tests.agent.conftest import free_port
 from tests.agent.envoys import end_all
@@ -220,7 +221,7 @@ def tell_of_requests(zone: RealZone, keys: str) -> None:
     """Have ``web`` call /open freely and /closed with a token, and nothing else."""
     http = {name: ServiceDefaults(name, Protocol.HTTP) for name in ("db", "web")}
     provider = JwtProvider("login", ISSUER, jwks=keys)
-    zone.tell(ConfigEntriesChanged(http, ProxyDefaults(), {"login": provider}))
+    zone.tell(ConfigEntriesChanged(Entries(http), {"login": provider}))
     permissions = tuple(
         Permission(Action.ALLOW, path=PathMatch(PathMatchKind.PREFIX, path), jwt=token)
         for path, token in (("/open", ()), ("/closed", (JwtRequirement("login"),)))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesh.model.entries import Entries, ProxyDefaults, ServiceDefaults
 from mesh.model.intentions import Action, Intention
-from mesh.model.services import Health, Instance, Protocol, ProxyDefaults, ServiceDefaults
+from mesh.model.services import Health, Instance, Protocol
 from mesh.world.changes import (
     CatalogChanged,
     Change,
@@ -49,10 +50,13 @@ CHANGES: st.SearchStrategy[Change] = st.one_of(
     st.builds(DefaultPolicyChanged, st.booleans()),
     st.builds(
         ConfigEntriesChanged,
-        st.frozensets(NAMES).map(
-            lambda names: {name: ServiceDefaults(name, Protocol.HTTP) for name in names}
+        st.builds(
+            Entries,
+            st.frozensets(NAMES).map(
+                lambda names: {name: ServiceDefaults(name, Protocol.HTTP) for name in names}
+            ),
+            st.builds(ProxyDefaults, st.sampled_from(Protocol)),
         ),
-        st.builds(ProxyDefaults, st.sampled_from(Protocol)),
         st.just({}),
     ),
     st.builds(VirtualAddressesChanged, st.dictionaries(NAMES, st.just(("240.0.0.1", "fd00::1")))),
@@ -114,7 +118,9 @@ def test_a_service_becomes_known_once() -> None:
 
 
 def test_a_service_without_defaults_speaks_what_proxies_speak() -> None:
-    entries = ConfigEntriesChanged({"db": ServiceDefaults("db")}, ProxyDefaults(Protocol.HTTP), {})
+    entries = ConfigEntriesChanged(
+        Entries({"db": ServiceDefaults("db")}, ProxyDefaults(Protocol.HTTP)), {}
+    )
     world, _ = reduce(EMPTY, entries)
     assert world.protocol("db") is Protocol.TCP
     assert world.protocol("api") is Protocol.HTTP

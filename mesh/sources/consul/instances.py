@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import sys
 from collections.abc import Iterable, Mapping
 
 from mesh.clients.consul import HealthCheck, HealthEntry
-from mesh.model.services import NO_META, Health, Instance
+from mesh.model.services import NO_META, Health, Instance, Registration
 from mesh.model.violations import Violation
 from mesh.sources.consul.problems import Problem
 
@@ -70,20 +71,28 @@ def _violations(entry: HealthEntry) -> tuple[Violation, ...]:
 def _instance(entry: HealthEntry) -> Instance:
     service = entry.service
     health = worst(entry.checks or ())
-    weight = 1
+    passing, warning = 1, 1
     if service.weights is not None:
-        warning = health is Health.WARNING
-        weight = service.weights.warning if warning else service.weights.passing
+        passing, warning = service.weights.passing, service.weights.warning
     return Instance(
         id=service.id,
         node=entry.node.node,
         address=_address(entry),
         port=service.port,
         health=health,
-        weight=weight,
+        weight=warning if health is Health.WARNING else passing,
         tags=service.tags or (),
         meta=_meta(service.meta),
         node_meta=_meta(entry.node.meta),
+        registration=Registration(
+            # One text for all instances of a service.
+            name=sys.intern(service.service),
+            kind=sys.intern(service.kind),
+            address=service.address,
+            node_address=entry.node.address,
+            passing=passing,
+            warning=warning,
+        ),
     )
 
 

@@ -13,11 +13,13 @@ from typing import Any
 from mesh.clients.consul import HealthEntry, KeyValue
 from mesh.clients.consul.intention_entries import KIND as SERVICE_INTENTIONS
 from mesh.clients.consul.intention_entries import parse_entry, parse_legacy
+from mesh.model.entries import Entries, ProxyDefaults
 from mesh.model.intentions import Action, Intention
 from mesh.model.names import WILDCARD, InvalidNameError, service_name
-from mesh.model.services import Instance, ProxyDefaults, ServiceDefaults
+from mesh.model.services import Instance
 from mesh.model.violations import Violation
-from mesh.sources.consul import entries, instances, jwt, vips
+from mesh.policies.kind import Kind
+from mesh.sources.consul import entries, instances, jwt, policies, vips
 from mesh.sources.consul.problems import LastGood, Problem, Problems, Raw
 from mesh.world.changes import (
     CatalogChanged,
@@ -27,6 +29,7 @@ from mesh.world.changes import (
     InstancesChanged,
     InstancesForgotten,
     IntentionsChanged,
+    PoliciesChanged,
     VirtualAddressesChanged,
 )
 
@@ -35,12 +38,30 @@ CONSUL = "consul"
 
 RawEntries = tuple[dict[str, Any], ...]
 
+_KNOWN_KINDS = entries.UNUSED_KINDS | {
+    SERVICE_INTENTIONS,
+    entries.SERVICE_DEFAULTS,
+    entries.PROXY_DEFAULTS,
+    entries.SERVICE_ROUTER,
+    entries.SERVICE_SPLITTER,
+    entries.SERVICE_RESOLVER,
+    jwt.KIND,
+}
+
 
 class Knowledge:
     """The last of everything that was emitted, and how to say what differs."""
 
-    def __init__(self, emit: Callable[[Change], None], problems: Problems) -> None:
-        """Hand changes to ``emit``, and note what is malformed in ``problems``."""
+    def __init__(
+        self,
+        emit: Callable[[Change], None],
+        problems: Problems,
+        kinds: Mapping[str, Kind] | None = None,
+    ) -> None:
+        """Hand changes to ``emit``, and note what is malformed in ``problems``.
+
+        ``kinds`` are the kinds of policies; without, every kind there is.
+        """
         self._emit = emit
         self._problems = problems
         self._said: dict[type[Change], Change] = {}
@@ -67,14 +88,19 @@ class Knowledge:
             entries.SERVICE_DEFAULTS,
             entries.parse_service_defaults,
             problems,
-            fallback=lambda raw: ServiceDefaults(_name(raw)) if _is_name(_name(raw)) else None,
-            fallback_words="the service counts as tcp",
+            fallback=entries.protocol_only,
+            fallback_words="only its protocol counts, and tcp if that is malformed",
         )
         self._proxy_defaults = LastGood(
             entries.PROXY_DEFAULTS, entries.parse_proxy_defaults, problems
         )
+        self._routers = LastGood(entries.SERVICE_ROUTER, entries.parse_router, problems)
+        self._splitters = LastGood(entries.SERVICE_SPLITTER, entries.parse_splitter, problems)
+        self._resolvers = LastGood(entries.SERVICE_RESOLVER, entries.parse_resolver, problems)
         self._jwt_providers = LastGood(jwt.KIND, jwt.parse_jwt_provider, problems)
         self._vips = LastGood(vips.KIND, vips.parse_addresses, problems)
+        self._policy_pairs: tuple[KeyValue, ...] = ()
+        self._policies = LastGood(policies.KIND, policies.reader(kinds), problems)
 
     def empties_catalog(self, services: Mapping[str, object]) -> bool:
         """Whether no service would be left."""
@@ -136,13 +162,10 @@ class Knowledge:
             read = self._intention_entries.renew(by_kind.get(SERVICE_INTENTIONS, {}))
             # An entry is all that is said of its destination; unread ones stay the same object.
             self._say(IntentionsChanged({name: group for name, group in read.items() if group}))
-        proxy_defaults = self._proxy_defaults.renew(by_kind.get(entries.PROXY_DEFAULTS, {}))
         self._unknown_kinds(by_kind)
         self._say(
             ConfigEntriesChanged(
-                self._service_defaults.renew(by_kind.get(entries.SERVICE_DEFAULTS, {})),
-                proxy_defaults.get("global", ProxyDefaults()),
-                self._jwt_providers.renew(by_kind.get(jwt.KIND, {})),
+                self._traffic(by_kind), self._jwt_providers.renew(by_kind.get(jwt.KIND, {}))
             )
         )
 
@@ -156,6 +179,16 @@ class Knowledge:
         read = self._vips.renew(vips.raw_addresses(pairs))
         held = {name: pair for name, pair in read.items() if not isinstance(pair, vips.Released)}
         self._say(VirtualAddressesChanged(held))
+
+    def empties_policies(self, pairs: tuple[KeyValue, ...]) -> bool:
+        """Whether no policy would be left."""
+        return bool(self._policy_pairs) and not pairs
+
+    def policies(self, pairs: tuple[KeyValue, ...]) -> None:
+        """Take every policy document."""
+        self._policy_pairs = pairs
+        read = self._policies.renew(policies.raw_documents(pairs))
+        self._say(PoliciesChanged(policies.by_key(read.values())))
 
     def default_policy(self, *, allow: bool) -> None:
         """Take what happens to a call that no intention matches."""
@@ -171,14 +204,23 @@ class Knowledge:
             self._said[type(change)] = change
             self._emit(change)
 
+    def _traffic(self, by_kind: Mapping[str, Mapping[str, Raw]]) -> Entries:
+        proxy_defaults = self._proxy_defaults.renew(by_kind.get(entries.PROXY_DEFAULTS, {}))
+        return Entries(
+            self._service_defaults.renew(by_kind.get(entries.SERVICE_DEFAULTS, {})),
+            proxy_defaults.get("global", ProxyDefaults()),
+            self._routers.renew(by_kind.get(entries.SERVICE_ROUTER, {})),
+            self._splitters.renew(by_kind.get(entries.SERVICE_SPLITTER, {})),
+            self._resolvers.renew(by_kind.get(entries.SERVICE_RESOLVER, {})),
+        )
+
     def _unknown_kinds(self, by_kind: Mapping[str, Mapping[str, Raw]]) -> None:
-        known = {SERVICE_INTENTIONS, entries.SERVICE_DEFAULTS, entries.PROXY_DEFAULTS, jwt.KIND}
         violations = (Violation("Kind", "is no kind that Consul or the mesh knows"),)
         self._problems.replace(
             "kind",
             (
                 Problem(kind, name, violations, "it is left out")
-                for kind in by_kind.keys() - known - entries.UNUSED_KINDS
+                for kind in by_kind.keys() - _KNOWN_KINDS
                 for name in by_kind[kind]
             ),
         )

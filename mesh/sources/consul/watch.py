@@ -1,8 +1,8 @@
 """Consul as a source: one supervised task per blocking query, changes out.
 
-The zone as a whole is watched by name of services, intentions, configuration entries and
-virtual addresses; instances only of the services that proxies need.  What arrives is handed on
-at once, without gathering: whoever renders decides what to gather.
+The zone as a whole is watched by name of services, intentions, configuration entries,
+policies and virtual addresses; instances only of the services that proxies need.  What arrives
+is handed on at once, without gathering: whoever renders decides what to gather.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mesh.aio.clock import Clock
 from mesh.aio.tasks import Tasks
 from mesh.clients.consul import Answer, ConsulClient, ConsulError, Dialect, KeyValue
 from mesh.clients.consul.intention_entries import KIND as SERVICE_INTENTIONS
-from mesh.sources.consul import vips
+from mesh.sources.consul import policies, vips
 from mesh.sources.consul.knowledge import Knowledge, RawEntries
 from mesh.sources.consul.loop import Surroundings, Watch, WatchStatus
 from mesh.sources.consul.policy import DefaultPolicy
@@ -32,8 +32,9 @@ _CATALOG = "catalog/services"
 _CONFIG = "config"
 _INTENTIONS = "connect/intentions"
 _VIPS = f"kv/{vips.PREFIX}"
+_POLICIES = f"kv/{policies.PREFIX}"
 _POLICY = "default policy"
-_WHOLE_ZONE = frozenset({_CATALOG, _CONFIG, _INTENTIONS, _VIPS, _POLICY})
+_WHOLE_ZONE = frozenset({_CATALOG, _CONFIG, _INTENTIONS, _VIPS, _POLICIES, _POLICY})
 
 
 class ConsulSource:
@@ -74,7 +75,15 @@ class ConsulSource:
         self._catalog = self._watch_catalog()
         self._config = self._watch_config()
         self._records = self._watch_records()
-        self._vips = self._watch_vips()
+        self._vips = self._watch_keys(
+            _VIPS, vips.PREFIX, self._knowledge.addresses, self._knowledge.empties_addresses
+        )
+        self._policies = self._watch_keys(
+            _POLICIES,
+            policies.PREFIX,
+            self._knowledge.policies,
+            self._knowledge.empties_policies,
+        )
 
     async def run(self) -> None:
         """Watch until cancelled.
@@ -88,6 +97,7 @@ class ConsulSource:
             self._services.start(tasks)
             tasks.spawn("watch catalog", self._catalog.run(), forever=True)
             tasks.spawn("watch virtual addresses", self._vips.run(), forever=True)
+            tasks.spawn("watch policies", self._policies.run(), forever=True)
             tasks.spawn("watch config entries", self._watch_entries(tasks), forever=True)
             tasks.spawn("learn default policy", self._policy.run(), forever=True)
             tasks.spawn("hear of default policy", self._policy.hear(), forever=True)
@@ -112,6 +122,7 @@ class ConsulSource:
             self._config.status,
             *records,
             self._vips.status,
+            self._policies.status,
             self._policy.status,
             *self._services.status,
         )
@@ -216,16 +227,22 @@ class ConsulSource:
             settled=lambda: self._settled(_INTENTIONS),
         )
 
-    def _watch_vips(self) -> Watch[tuple[KeyValue, ...]]:
+    def _watch_keys(
+        self,
+        name: str,
+        prefix: str,
+        apply: Callable[[tuple[KeyValue, ...]], None],
+        empties: Callable[[tuple[KeyValue, ...]], bool],
+    ) -> Watch[tuple[KeyValue, ...]]:
         async def read(*, index: int = 0, wait: float = 0) -> Answer[tuple[KeyValue, ...]]:
-            return await self._client.kv_list(vips.PREFIX, index=index, wait=wait)
+            return await self._client.kv_list(prefix, index=index, wait=wait)
 
         return Watch(
-            _VIPS,
+            name,
             read,
-            self._knowledge.addresses,
+            apply,
             self._surroundings,
-            empties=self._knowledge.empties_addresses,
+            empties=empties,
             witness=self._witnesses.keys,
-            settled=lambda: self._settled(_VIPS),
+            settled=lambda: self._settled(name),
         )

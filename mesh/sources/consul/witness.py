@@ -43,8 +43,8 @@ class Witnesses:
         return there if self._instance_seen else None
 
     async def keys(self) -> bool:
-        """For virtual addresses: something of the mesh is left in the KV store.
+        """For virtual addresses and policies: something of the mesh is left in the KV store.
 
-        The addresses themselves were readable once, so nothing at all means lost rights.
+        They themselves were readable once, so nothing at all means lost rights.
         """
         return bool((await self._client.kv_keys("mesh/", separator="/")).value)

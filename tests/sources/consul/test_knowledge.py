@@ -5,8 +5,18 @@ from typing import Any
 
 from mesh.clients.consul import HealthEntry
 from mesh.clients.consul.answers import AgentService, KeyValue, Node
+from mesh.model.destinations import Balancing, LoadBalancing
+from mesh.model.entries import (
+    Entries,
+    ProxyDefaults,
+    Resolver,
+    Router,
+    ServiceDefaults,
+    Split,
+    Splitter,
+)
 from mesh.model.intentions import Action, Intention
-from mesh.model.services import Protocol, ProxyDefaults, ServiceDefaults
+from mesh.model.services import Protocol
 from mesh.sources.consul.knowledge import Knowledge
 from mesh.sources.consul.problems import Problems
 from mesh.world.changes import (
@@ -89,28 +99,79 @@ def test_a_malformed_legacy_intention_counts_as_a_deny() -> None:
     assert problems.current[0].name == "web → api"
 
 
+def entries_said(said: list[Change]) -> list[Entries]:
+    return [change.entries for change in said if isinstance(change, ConfigEntriesChanged)]
+
+
+def resolver(name: str, policy: str) -> dict[str, Any]:
+    return {"Kind": "service-resolver", "Name": name, "LoadBalancer": {"Policy": policy}}
+
+
 def test_config_entries_of_other_kinds_pass_and_unknown_kinds_are_named() -> None:
     knowledge, said, problems = learning()
     knowledge.entries(
         (
-            {"Kind": "service-router", "Name": "web", "Routes": []},
+            {"Kind": "ingress-gateway", "Name": "web", "Listeners": []},
             {"Kind": "service-defaults", "Name": "web", "Protocol": "http"},
             {"Kind": "service-defaults", "Name": "bad", "Protocol": "htpp"},
             {"Kind": "proxy-defaults", "Name": "global", "Config": {"protocol": "grpc"}},
+            {"Kind": "service-router", "Name": "web", "Routes": []},
+            {"Kind": "service-splitter", "Name": "web", "Splits": [{"Weight": 100}]},
+            resolver("web", "random"),
             {"Kind": "service-sorcery", "Name": "web"},
         ),
         with_intentions=False,
     )
-    assert said == [
-        ConfigEntriesChanged(
+    assert entries_said(said) == [
+        Entries(
             {"web": ServiceDefaults("web", Protocol.HTTP), "bad": ServiceDefaults("bad")},
             ProxyDefaults(Protocol.GRPC),
-            {},
+            {"web": Router("web")},
+            {"web": Splitter("web", (Split(100),))},
+            {"web": Resolver("web", balancing=LoadBalancing(Balancing.RANDOM))},
         )
     ]
     assert [(item.kind, item.name) for item in problems.current] == [
         ("service-defaults", "bad"),
         ("service-sorcery", "web"),
+    ]
+
+
+def test_malformed_routing_keeps_its_last_good_version_or_is_left_out() -> None:
+    knowledge, said, problems = learning()
+    knowledge.entries((resolver("web", "random"),), with_intentions=False)
+    knowledge.entries(
+        (
+            resolver("web", "roulette"),
+            resolver("api", "roulette"),
+            {"Kind": "service-router", "Name": "web", "Routes": [{"Path": "/"}]},
+            {"Kind": "service-splitter", "Name": "web", "Splits": []},
+        ),
+        with_intentions=False,
+    )
+    (first,) = entries_said(said)
+    assert set(first.resolvers) == {"web"}
+    assert [(item.kind, item.name, item.standing) for item in problems.current] == [
+        ("service-resolver", "api", "it is left out"),
+        ("service-resolver", "web", "the last good version stands"),
+        ("service-router", "web", "it is left out"),
+        ("service-splitter", "web", "it is left out"),
+    ]
+
+
+def test_of_malformed_service_defaults_the_protocol_counts() -> None:
+    knowledge, said, problems = learning()
+    broken = {
+        "Kind": "service-defaults",
+        "Name": "web",
+        "Protocol": "grpc",
+        "UpstreamConfig": {"Defaults": {"ConnectTimeoutMs": "soon"}},
+    }
+    knowledge.entries((broken,), with_intentions=False)
+    (found,) = entries_said(said)
+    assert found.protocol("web") is Protocol.GRPC
+    assert [violation.path for violation in problems.current[0].violations] == [
+        "UpstreamConfig.Defaults.ConnectTimeoutMs"
     ]
 
 

@@ -81,7 +81,7 @@ async def test_everything_is_said_once_before_it_is_ready(
     await registrar.config_put({"Kind": "service-defaults", "Name": "first", "Protocol": "http"})
     await registrar.kv_put("mesh/vips/first", b'{"ipv4": "240.0.0.9", "ipv6": "fd00::9"}')
     async with watching(consul, changes, "first", "absent") as source:
-        assert len(changes.changes) == 7
+        assert len(changes.changes) == 8
         catalog = changes.last(CatalogChanged)
         assert catalog is not None
         assert catalog.services == {"first"}
@@ -92,7 +92,7 @@ async def test_everything_is_said_once_before_it_is_ready(
         assert [item.label for item in intentions.by_destination["first"]] == ["web → first"]
         config = changes.last(ConfigEntriesChanged)
         assert config is not None
-        assert config.service_defaults["first"].protocol is Protocol.HTTP
+        assert config.entries.service_defaults["first"].protocol is Protocol.HTTP
         assert changes.last(DefaultPolicyChanged) == DefaultPolicyChanged(allow=False)
         vips = changes.last(VirtualAddressesChanged)
         assert vips is not None
@@ -260,7 +260,7 @@ async def test_a_malformed_entry_is_named_and_the_last_good_stands(
         await changes.until(lambda: not problems.current)
         config = changes.last(ConfigEntriesChanged)
         assert config is not None
-        assert config.service_defaults["typo"].protocol is Protocol.GRPC
+        assert config.entries.service_defaults["typo"].protocol is Protocol.GRPC
         assert len(changes.all(ConfigEntriesChanged)) == 2
 
 

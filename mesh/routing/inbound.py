@@ -1,0 +1,148 @@
+"""What happens to calls at a service's own proxies: entries and policies, composed.
+
+Of each kind of policy the first rule that matches a request holds, the specific document's
+before the general's.  Kinds know nothing of one another, so the routes are all combinations of
+one rule of each, in order: the first route that matches a request then has for every kind the
+first rule that does.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from mesh.model.destinations import Limits
+from mesh.model.inbound import OPEN_INBOUND, PLAIN_INBOUND, InboundRoute, InboundTraffic
+from mesh.model.requests import EVERYTHING, Match, Timeouts
+from mesh.model.services import Protocol
+from mesh.model.violations import InvalidInputError, Violation
+from mesh.policies.document import Document
+from mesh.policies.kind import Kind
+from mesh.policies.registry import KINDS
+from mesh.policies.selection import Selection
+from mesh.policies.spec import Rule
+from mesh.routing.conjunction import both
+from mesh.world.snapshot import World
+
+_KINDS: Final = tuple(kind for kind in KINDS.values() if kind.on_inbound or kind.on_inbound_route)
+MAX_ROUTES: Final = 1_000
+"""Combinations of rules at one service; more is a mistake, and costs every request."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Alternative:
+    """A rule of one kind, for one of its matches; ``apply`` is None where the kind is silent."""
+
+    match: Match
+    apply: Callable[[InboundRoute], InboundRoute] | None = None
+    origin: str = ""
+
+
+_SILENT: Final = _Alternative(EVERYTHING)
+
+
+def compile_inbound(world: World, said: Selection, service: str) -> InboundTraffic:
+    """Compose what happens to calls to ``service`` at proxies that the policies ``said`` concern.
+
+    Raises:
+        InvalidInputError: the rules have more than :data:`MAX_ROUTES` combinations.
+
+    """
+    protocol = world.protocol(service)
+    inbound = _by_entries(world, service)
+    origins: dict[str, str] = {}
+    for kind in _KINDS:
+        for document, rule in _rules(said, kind):
+            if kind.on_inbound is not None and not rule.matches:
+                inbound = kind.on_inbound(rule.default, inbound, protocol)
+                origins[kind.name] = document.label
+                break
+    routes = _routes(said, protocol, _first_route(world, service)) if protocol.is_http else ()
+    if not routes and not origins and inbound == OPEN_INBOUND:
+        return OPEN_INBOUND
+    return replace(inbound, routes=routes, origins=origins)
+
+
+def is_about_callers(document: Document) -> bool:
+    """Whether ``document`` says anything of those who call the proxies it concerns."""
+    return bool(getattr(document.spec, "rules", ()))
+
+
+def _by_entries(world: World, service: str) -> InboundTraffic:
+    entry = world.entries.service_defaults.get(service)
+    if entry is None:
+        return OPEN_INBOUND
+    limits = (
+        Limits(connections=entry.max_inbound_connections) if entry.max_inbound_connections else None
+    )
+    return replace(OPEN_INBOUND, limits=limits, connect_timeout=entry.local_connect_timeout)
+
+
+def _first_route(world: World, service: str) -> InboundRoute:
+    entry = world.entries.service_defaults.get(service)
+    if entry is None or entry.local_request_timeout is None:
+        return PLAIN_INBOUND
+    return replace(PLAIN_INBOUND, timeouts=Timeouts(request=entry.local_request_timeout))
+
+
+def _routes(said: Selection, protocol: Protocol, plain: InboundRoute) -> tuple[InboundRoute, ...]:
+    choices = [
+        (*_alternatives(said, kind, protocol), _SILENT)
+        for kind in _KINDS
+        if kind.on_inbound_route is not None
+    ]
+    choices = [found for found in choices if len(found) > 1]
+    if not choices:
+        return () if plain == PLAIN_INBOUND else (plain,)
+    routes: dict[Match, InboundRoute] = {}
+    for combination in itertools.product(*choices):
+        route = _combined(combination, plain)
+        if route is not None:
+            routes.setdefault(route.match, route)
+        if len(routes) > MAX_ROUTES:
+            message = f"the rules of these policies have more than {MAX_ROUTES} combinations"
+            raise InvalidInputError("inbound policies", (Violation("rules", message),))
+        if route is not None and route.match.is_everything:
+            break
+    found = tuple(routes.values())
+    return () if all(replace(one, match=EVERYTHING) == PLAIN_INBOUND for one in found) else found
+
+
+def _combined(combination: tuple[_Alternative, ...], plain: InboundRoute) -> InboundRoute | None:
+    match, route, origins = EVERYTHING, plain, {}
+    for alternative in combination:
+        narrowed = both(match, alternative.match)
+        if narrowed is None:
+            return None
+        match = narrowed
+        if alternative.apply is not None:
+            route = alternative.apply(route)
+            kind, _, _ = alternative.origin.partition(" ")
+            origins[kind] = alternative.origin
+    return replace(route, match=match, origins=origins)
+
+
+def _alternatives(said: Selection, kind: Kind, protocol: Protocol) -> Iterator[_Alternative]:
+    """Yield the rules of ``kind`` in the order in which they are asked, up to one for all."""
+    for document, rule in _rules(said, kind):
+        apply = _applied(kind, rule.default, protocol)
+        for match in [one.form() for one in rule.matches] or [EVERYTHING]:
+            yield _Alternative(match, apply, document.label)
+            if match.is_everything:
+                return
+
+
+def _applied(kind: Kind, conf: Any, protocol: Protocol) -> Callable[[InboundRoute], InboundRoute]:
+    contribute = kind.on_inbound_route
+    if contribute is None:
+        raise TypeError(f"{kind.name} has no rules for requests")
+    return lambda route: contribute(conf, route, protocol)
+
+
+def _rules(said: Selection, kind: Kind) -> Iterator[tuple[Document, Rule[Any]]]:
+    for document in reversed(said.of(kind.name)):
+        rules: tuple[Rule[Any], ...] = getattr(document.spec, "rules", ())
+        for rule in rules:
+            yield document, rule

@@ -1,0 +1,40 @@
+"""Consul's configuration entries about traffic, read strictly into ``model.entries``.  Pure.
+
+One module per kind; ``fields`` has what they share, ``kinds`` the names.  Everything wrong with
+an entry is reported at once, at Consul's own path (``Routes[0].Match.HTTP.PathRegex``): what
+Consul itself would refuse, what is Consul Enterprise's, and what Envoy would refuse later.  What
+Consul knows and the mesh has no use for is accepted without a word; what neither knows is a
+violation.  What several entries say together is judged in ``routing.chain``.
+"""
+
+from mesh.sources.consul.entries.defaults import (
+    parse_proxy_defaults,
+    parse_service_defaults,
+    protocol_only,
+)
+from mesh.sources.consul.entries.kinds import (
+    PROXY_DEFAULTS,
+    SERVICE_DEFAULTS,
+    SERVICE_RESOLVER,
+    SERVICE_ROUTER,
+    SERVICE_SPLITTER,
+    UNUSED_KINDS,
+)
+from mesh.sources.consul.entries.resolver import parse_resolver
+from mesh.sources.consul.entries.router import parse_router
+from mesh.sources.consul.entries.splitter import parse_splitter
+
+__all__ = [
+    "PROXY_DEFAULTS",
+    "SERVICE_DEFAULTS",
+    "SERVICE_RESOLVER",
+    "SERVICE_ROUTER",
+    "SERVICE_SPLITTER",
+    "UNUSED_KINDS",
+    "parse_proxy_defaults",
+    "parse_resolver",
+    "parse_router",
+    "parse_service_defaults",
+    "parse_splitter",
+    "protocol_only",
+]

@@ -1,0 +1,29 @@
+"""The kinds of configuration entries, by name."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SERVICE_DEFAULTS: Final = "service-defaults"
+PROXY_DEFAULTS: Final = "proxy-defaults"
+SERVICE_ROUTER: Final = "service-router"
+SERVICE_SPLITTER: Final = "service-splitter"
+SERVICE_RESOLVER: Final = "service-resolver"
+
+UNUSED_KINDS: Final = frozenset(
+    {
+        "api-gateway",
+        "bound-api-gateway",
+        "control-plane-request-limit",
+        "exported-services",
+        "file-system-certificate",
+        "http-route",
+        "ingress-gateway",
+        "inline-certificate",
+        "mesh",
+        "sameness-group",
+        "tcp-route",
+        "terminating-gateway",
+    }
+)
+"""Kinds that Consul knows and that mean nothing to the mesh so far."""
