@@ -3,7 +3,8 @@
 ``client`` is what others use.  Below it: ``library`` has python-consul2 say what to ask,
 ``transport`` asks over pooled connections, ``answers`` holds what came back until somebody
 reads it, ``errors`` says what went wrong in an operator's words.  ``intentions`` hides the two
-dialects (1.8's own API, 1.9's configuration entries) behind one class.
+dialects (1.8's own API, 1.9's configuration entries) behind one class; ``policies`` keeps
+documents and their versions in the KV store.
 """
 
 from mesh.clients.consul.address import ConsulAddress
