@@ -1,0 +1,1 @@
+"""What the mesh does to calls, proven on requests through real Envoys."""
