@@ -19,7 +19,7 @@ from mesh.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTE, SECRET
 from mesh.policies.document import Document
 from mesh.policies.kind import Kind, Violations
 from mesh.policies.kinds import protobuf_json
-from mesh.policies.kinds.json_patch import Edit, parse_pointer
+from mesh.policies.kinds.json_patch import Edit, check_pointer
 from mesh.policies.kinds.patching import Operation, Patch, PatchError, apply
 from mesh.policies.kinds.protobuf_json import InvalidResourceError, name_of
 from mesh.policies.shape import Strict
@@ -39,7 +39,7 @@ _SOURCED: Final = ("move", "copy")
 
 
 def _pointer(value: str) -> str:
-    parse_pointer(value)
+    check_pointer(value)
     return value
 
 
@@ -93,7 +93,7 @@ class JsonPatch(Strict):
     def form(self) -> Edit:
         """Return what is applied."""
         value = json.dumps(self.value, sort_keys=True)
-        return Edit(self.op, parse_pointer(self.path), value, parse_pointer(self.from_ or ""))
+        return Edit(self.op, self.path, value, self.from_ or "")
 
 
 class Modification(Strict):

@@ -1,4 +1,4 @@
-"""JSON Patch: every case of RFC 6902's appendix, and what the appendix leaves out."""
+"""JSON Patch, as the library does it: what RFC 6902 says, and how its refusals are told."""
 
 from __future__ import annotations
 
@@ -7,20 +7,12 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from mesh.policies.kinds.json_patch import (
-    Edit,
-    JsonPatchError,
-    parse_pointer,
-    patched,
-    pointer_text,
-)
+from mesh.policies.kinds.json_patch import Edit, JsonPatchError, check_pointer, patched
 
 
 def edit(op: str, path: str, value: Any = None, source: str = "") -> Edit:
-    return Edit(op, parse_pointer(path), json.dumps(value), parse_pointer(source))
+    return Edit(op, path, json.dumps(value), source)
 
 
 @pytest.mark.parametrize(
@@ -79,20 +71,20 @@ def test_what_becomes_of_a_document(document: Any, edits: list[Edit], expected: 
 @pytest.mark.parametrize(
     ("document", "wrong", "message"),
     [
-        ({"a": "x"}, edit("test", "/a", "y"), 'the value is not "y"'),
-        ({"a": 10}, edit("test", "/a", "10"), "the value is not"),
-        ({"a": 1}, edit("test", "/a", value=True), "the value is not true"),
-        ({"a": 1}, edit("add", "/b/c", 1), "/b does not exist"),
-        ({"a": 1}, edit("add", "/a/c", 1), "neither an object nor a list"),
-        ({"a": [1]}, edit("add", "/a/2", 1), "/a/2 does not exist"),
-        ({"a": [1]}, edit("add", "/a/01", 1), "'01' is no index"),
-        ({"a": [1]}, edit("remove", "/a/-"), "'-' is no index"),
-        ({"a": []}, edit("remove", "/a/0"), "/a/0 does not exist"),
-        ({"a": 1}, edit("remove", "/b"), "/b does not exist"),
-        ({"a": 1}, edit("replace", "/b", 2), "/b does not exist"),
-        ({"a": {}}, edit("move", "/a/b", source="/a"), "cannot move into itself"),
-        ({"a": 1}, edit("copy", "/b", source="/c"), "/c does not exist"),
-        ({"a": 1}, edit("merge", "/a"), "no operation"),
+        ({"a": "x"}, edit("test", "/a", "y"), "is not equal to tested value y"),
+        ({"a": 10}, edit("test", "/a", "10"), "is not equal to tested value 10"),
+        ({"a": 1}, edit("test", "/a", value=True), "is not equal to tested value True"),
+        ({"a": 1}, edit("add", "/b/c", 1), "member 'b' not found"),
+        ({"a": 1}, edit("add", "/a/c", 1), "does not support indexing"),
+        ({"a": [1]}, edit("add", "/a/2", 1), "outside of list"),
+        ({"a": [1]}, edit("add", "/a/01", 1), "'01' is not a valid sequence index"),
+        ({"a": [1]}, edit("remove", "/a/-"), "invalid array index '-'"),
+        ({"a": []}, edit("remove", "/a/0"), "non-existent object '0'"),
+        ({"a": 1}, edit("remove", "/b"), "non-existent object 'b'"),
+        ({"a": 1}, edit("replace", "/b", 2), "non-existent object 'b'"),
+        ({"a": {}}, edit("move", "/a/b", source="/a"), "into their own children"),
+        ({"a": 1}, edit("copy", "/b", source="/c"), "copy /c to /b"),
+        ({"a": 1}, edit("merge", "/a"), "Unknown operation 'merge'"),
     ],
 )
 def test_what_does_not_fit_is_told(document: Any, wrong: Edit, message: str) -> None:
@@ -103,12 +95,7 @@ def test_what_does_not_fit_is_told(document: Any, wrong: Edit, message: str) -> 
     assert document == before
 
 
-@given(st.lists(st.text()).map(tuple))
-def test_a_pointer_survives_being_written(pointer: tuple[str, ...]) -> None:
-    assert parse_pointer(pointer_text(pointer)) == pointer
-
-
 @pytest.mark.parametrize("text", ["a", "/~", "/~2"])
 def test_a_bad_pointer_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"must be empty or start|neither"):
-        parse_pointer(text)
+    with pytest.raises(ValueError, match="is no JSON Pointer"):
+        check_pointer(text)
