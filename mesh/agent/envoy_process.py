@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from mesh.agent import system_roots
 from mesh.agent.admin import Admin
 from mesh.agent.errors import EnvoyMissingError
 from mesh.agent.http import RequestError
@@ -211,6 +212,7 @@ def start(
 
     """
     socket = admin_socket(place)
+    system_roots.link(state)
     state.write(bootstrap_file(place), json.dumps(with_admin_socket(bootstrap, socket)))
     try:
         child = subprocess.Popen(  # noqa: S603 - the binary is the operator's choice or our own

@@ -83,6 +83,14 @@ class StateDir:
         """Remove the file ``name`` if it is there."""
         (self.path / name).unlink(missing_ok=True)
 
+    def link(self, name: str, target: Path) -> None:
+        """Let ``name`` be a symbolic link to ``target``, atomically."""
+        temporary = f".{name}.new"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=self._fd)
+        os.symlink(target, temporary, dir_fd=self._fd)
+        os.rename(temporary, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+
     def socket(self, name: str) -> str:
         """Return a path of the Unix socket ``name`` that is short enough for the kernel.
 

@@ -22,6 +22,6 @@ WATCHED_DIRECTORY: Final = "."
 """Directory whose renames tell Envoy to read both again."""
 XDS_CLUSTER: Final = "mesh_zone"
 """Name of the bootstrap's cluster that reaches the zone's xDS server."""
-SYSTEM_ROOTS: Final = "/etc/ssl/certs/ca-certificates.crt"
-"""Whom the operating system believes (Debian's place; ``system_root_certs`` is not enough for
-Envoy 1.40, which then refuses to verify a name)."""
+SYSTEM_ROOTS: Final = "system-roots.pem"
+"""Link to whom the operating system believes.  (Envoy 1.40 refuses to verify a name by
+``system_root_certs``.)"""

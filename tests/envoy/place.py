@@ -20,6 +20,8 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 )
 from google.protobuf import json_format
 
+from mesh.agent import system_roots
+from mesh.agent.state import StateDir
 from mesh.envoy import cluster, http, listener
 from mesh.envoy.endpoint import Group, prioritised
 from mesh.envoy.proto import typed
@@ -174,6 +176,9 @@ async def envoy(
     layer.update(RUNTIME)
     config.static_resources.listeners.extend(listeners)
     config.static_resources.clusters.extend(clusters)
+    state = StateDir(directory)
+    system_roots.link(state)
+    state.close()
     run = running(json_format.MessageToJson(config), directory)
     # In a thread, because Envoy asks the applications of this loop before it listens.
     ports = await asyncio.to_thread(run.__enter__)
