@@ -236,7 +236,18 @@ ENTRIES = st.builds(
         ),
     ),
 )
-POLICIES = [parse(yaml.safe_load(kind.example), KINDS) for kind in KINDS.values()]
+OUTSIDE = """
+type: MeshExternalService
+name: db
+spec:
+  match: {protocol: http}
+  endpoints: [{address: db.example.com, port: 443}]
+  tls: {}
+"""
+POLICIES = [
+    parse(yaml.safe_load(text), KINDS)
+    for text in (*(kind.example for kind in KINDS.values()), OUTSIDE)
+]
 CHANGES: st.SearchStrategy[Change] = st.one_of(
     INTENTIONS,
     st.builds(DefaultPolicyChanged, st.booleans()),

@@ -100,6 +100,10 @@ class ExternalServiceSpec(Spec):
     tls: TlsModel | None = None
     """How the proxy encrypts what the application sends in plain text."""
 
+    def about(self, name: str) -> tuple[str, ...]:
+        """Return the service that the document describes: the one of its name."""
+        return (name,)
+
 
 def external(document: Document) -> tuple[External, Protocol]:
     """Return what ``document``, a MeshExternalService, describes."""

@@ -7,6 +7,9 @@ import binascii
 import json
 from urllib.parse import urlsplit
 
+from jwt import PyJWK
+from jwt.exceptions import PyJWTError
+
 from mesh.clients.consul.fields import Fields
 from mesh.clients.consul.intention_entries import BOOKKEEPING, default_tenancy
 from mesh.model.intentions import JwtLocation, JwtProvider
@@ -106,12 +109,25 @@ def _local(local: Fields) -> str:
     local.close()
     try:
         jwks = base64.b64decode(encoded, validate=True).decode()
-        if encoded and not isinstance(json.loads(jwks).get("keys"), list):
-            local.wrong("JWKS", 'is not a JSON Web Key Set: it has no list "keys"')
+        keys = json.loads(jwks).get("keys") if encoded else None
     except (binascii.Error, ValueError, AttributeError):
         local.wrong("JWKS", "is not a JSON Web Key Set in base64")
         return ""
+    if encoded:
+        _check_keys(local, keys)
     return jwks
+
+
+def _check_keys(local: Fields, keys: object) -> None:
+    """See that Envoy can use the keys: it refuses a whole filter for one that it cannot read."""
+    if not isinstance(keys, list) or not keys:
+        local.wrong("JWKS", 'is not a JSON Web Key Set: it has no key in "keys"')
+        return
+    for index, key in enumerate(keys):
+        try:
+            PyJWK.from_dict(key)
+        except (PyJWTError, ValueError, TypeError, AttributeError) as error:
+            local.wrong("JWKS", f"keys[{index}] cannot be used: {error}")
 
 
 def _location(fields: Fields) -> JwtLocation:

@@ -183,7 +183,7 @@ _ALIEN = """listener:
     [
         (
             _edited("{op: remove, path: /lbPolicy}"),
-            "jsonPatches[0] (remove /lbPolicy): /lbPolicy does not exist",
+            "jsonPatches[0] (remove /lbPolicy): can't remove a non-existent object",
         ),
         (_edited("{op: add, path: /colour, value: red}"), 'no field named "colour"'),
         (_edited("{op: replace, path: /name, value: b}"), "its name cannot become 'b'"),

@@ -5,8 +5,10 @@ import json
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
+from jwt.algorithms import ECAlgorithm
 
 from mesh.clients.consul import HealthCheck, HealthEntry
 from mesh.clients.consul.answers import AgentService, Node, Weights
@@ -128,7 +130,8 @@ def test_proxy_defaults_keep_the_protocol_in_an_open_config() -> None:
         parse_proxy_defaults({"Name": "local"})
 
 
-JWKS = json.dumps({"keys": [{"kty": "EC"}]})
+KEY = ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()).public_key(), as_dict=True)
+JWKS = json.dumps({"keys": [KEY]})
 
 
 def provider(**fields: Any) -> dict[str, Any]:
@@ -279,3 +282,12 @@ def test_due_fetches_the_urgent_first_each_once_and_never_twice_at_a_time() -> N
     due.done("a")
     assert due.take() == "a"
     assert due.take() is None
+
+
+@pytest.mark.parametrize("keys", [[], {}, None, [{"kty": "EC"}], [KEY, "x"], [{"kty": "new"}]])
+def test_a_key_set_that_envoy_would_refuse_is_refused(keys: object) -> None:
+    encoded = base64.b64encode(json.dumps({"keys": keys}).encode()).decode()
+    raw = {"Name": "login", "Issuer": "me", "JSONWebKeySet": {"Local": {"JWKS": encoded}}}
+    with pytest.raises(InvalidInputError) as refused:
+        parse_jwt_provider(raw)
+    assert [one.path for one in refused.value.violations] == ["JSONWebKeySet.Local.JWKS"]
