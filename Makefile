@@ -9,7 +9,7 @@ PROXIES   ?= 1000
 SERVICES  ?= 1000
 INSTANCES ?= 10
 
-.PHONY: demo test tools check wheel bench-xds lock setup clean
+.PHONY: demo test tools check wheel bench-ratelimit bench-xds lock setup clean
 
 demo: setup
 	$(BIN)/mesh demo $(if $(KEEP),--keep)
@@ -17,14 +17,18 @@ demo: setup
 test: setup tools
 	$(BIN)/pytest
 
-# What the tests need beside the environment; Consul is fetched by tests/testbed/consul.sh.
+# What the tests need beside the environment: commands, and the Debian packages that have them.
+# (Consul is fetched by tests/testbed/consul.sh.)
+TOOLS := apt-get:apt dpkg-deb:dpkg systemd-analyze:systemd nft:nftables ip:iproute2
+
 tools:
-	@for tool in apt-get dpkg-deb systemd-analyze; do \
-	  command -v $$tool >/dev/null || missing="$$missing $$tool"; \
+	@for tool in $(TOOLS); do \
+	  command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; \
 	done; \
-	[ "$$missing" != " systemd-analyze" ] || [ "$$(id -u)" != 0 ] || { \
-	  apt-get update -qq && apt-get install -y -qq --no-install-recommends systemd && missing=; }; \
-	[ -z "$$missing" ] || { echo "the tests need$$missing (Debian: apt, dpkg, systemd)" >&2; exit 1; }
+	[ -z "$$missing" ] || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; } || { \
+	  echo "the tests need$$missing (names of Debian packages): install them, or run as root" >&2; \
+	  exit 1; }
 
 check: setup
 	$(BIN)/ruff check
@@ -42,6 +46,9 @@ wheel: setup
 	build/clean/bin/mesh version
 	build/clean/bin/mesh zone --embedded --check-config >/dev/null
 	build/clean/bin/python -c 'import mesh.controlplane.zone, mesh.agent.main, mesh.demo.story'
+
+bench-ratelimit: setup
+	$(BIN)/python -m tests.bench.bench_ratelimit
 
 bench-xds: setup
 	$(BIN)/python -m tests.bench.bench_xds \

@@ -86,6 +86,16 @@ class Hub:
         """The upstreams that cannot be routed as their entries stand, and why."""
         return self._renderer.errors
 
+    @property
+    def standing(self) -> frozenset[str]:
+        """The unroutable upstreams whose calls go on as they last could be routed."""
+        return self._renderer.compositions.standing
+
+    @property
+    def broken(self) -> Mapping[Part | str, Exception]:
+        """What could not be rendered or planned; what there was before stands."""
+        return self._renderer.broken
+
     def emit(self, change: Change) -> None:
         """Take news from a source."""
         self._latest, touched = reduce(self._latest, change)
@@ -147,6 +157,7 @@ class Hub:
         began = loop.time()
         touched, self._touched = frozenset(self._touched), set()
         changed = self._renderer.advance(self._latest, touched)
+        self._tell_need()
         if self._held or any(facet.aspect is Aspect.KNOWN for facet in touched):
             self._hold_incomplete(changed)
         if changed:

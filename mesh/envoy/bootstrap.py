@@ -70,6 +70,18 @@ _KEPT_SUFFIXES: Final = (
     "membership_healthy",
     "membership_total",
     "ejections_active",
+    # What inbound policies did.  Some filters have their names before the last part.
+    "jwt_authn.allowed",
+    "jwt_authn.denied",
+    ".rate_limited",
+    ".limited_connections",
+    ".over_limit",
+    ".denied",
+    ".error",
+    ".failure_mode_allowed",
+    "fault.aborts_injected",
+    "fault.delays_injected",
+    "fault.response_rl_injected",
 )
 
 

@@ -34,6 +34,7 @@ _KEEPALIVE_IDLE: Final = 30
 """Seconds after which a silent connection is probed, so that a vanished host is noticed."""
 _KEEPALIVE_INTERVAL: Final = 5
 _KEEPALIVE_PROBES: Final = 3
+_NO_LIMIT: Final = 2**32 - 1
 
 
 def of_destination(
@@ -105,6 +106,27 @@ def of_host(name: str, *, host: str, port: int, secure: bool) -> cluster_pb2.Clu
     cluster.load_assignment.CopyFrom(assignment_of(name, host, port))
     if secure:
         cluster.transport_socket.CopyFrom(tls.public(host))
+    return cluster
+
+
+def of_original(name: str) -> cluster_pb2.Cluster:
+    """Return a cluster that dials where a connection wanted to go before it was redirected.
+
+    Of requests it speaks the version of HTTP in which they came.  How many connections there are
+    is between the application and the hosts outside.
+    """
+    cluster = _cluster(name, Protocol.TCP)
+    cluster.type = cluster_pb2.Cluster.ORIGINAL_DST
+    cluster.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
+    options = http_protocol_options_pb2.HttpProtocolOptions()
+    same = options.use_downstream_protocol_config
+    same.http_protocol_options.SetInParent()
+    same.http2_protocol_options.SetInParent()
+    cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(typed(options))
+    bounds = cluster.circuit_breakers.thresholds.add()
+    for bound in (bounds.max_connections, bounds.max_pending_requests, bounds.max_requests):
+        bound.value = _NO_LIMIT
+    _keep_alive(cluster)
     return cluster
 
 

@@ -4,7 +4,8 @@ The filter stands in a connection manager only if one of its routes has such a p
 preflights itself, those of strange origins too (with nothing allowed): the application never
 sees one.  It acts on routes that forward, and on no others; a preflight therefore has a route of
 its own that seems to forward, so that neither the method, which is not the preflight's own, nor
-a share that is refused stands in its way.
+a share that is refused stands in its way.  On a connection from before the filter came it does
+forward: the application goes on answering there.
 """
 
 from __future__ import annotations

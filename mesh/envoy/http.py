@@ -108,6 +108,41 @@ def inbound_manager_by_routes(
     return _filter(manager)
 
 
+def capturing_manager(
+    stat_prefix: str, *, domains: Sequence[str], cluster: str, refusal: str
+) -> listener_components_pb2.Filter:
+    """Pass requests for hosts of ``domains`` (any port) to ``cluster``; answer others with 403.
+
+    ``refusal`` is the body, in Envoy's access log format.  The application speaks with a stranger,
+    so a request goes on as it came: its path is nobody's business here.
+    """
+    manager = hcm_pb2.HttpConnectionManager(
+        stat_prefix=stat_prefix,
+        skip_xff_append=True,
+        server_header_transformation=hcm_pb2.HttpConnectionManager.PASS_THROUGH,
+        path_with_escaped_slashes_action=hcm_pb2.HttpConnectionManager.KEEP_UNCHANGED,
+        stream_idle_timeout=duration(0),
+    )
+    manager.generate_request_id.value = False
+    manager.upgrade_configs.add(upgrade_type="websocket")
+    # To a stranger's server there is no x-forwarded-client-cert of ours: it goes as it came, too.
+    manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.ALWAYS_FORWARD_ONLY
+    config = manager.route_config
+    config.name = stat_prefix
+    config.validate_clusters.value = False
+    config.ignore_port_in_host_matching = True
+    passing = config.virtual_hosts.add(name="passing", domains=domains).routes.add()
+    passing.match.prefix = "/"
+    passing.route.cluster = cluster
+    passing.route.timeout.CopyFrom(duration(0))
+    refused = config.virtual_hosts.add(name="refused", domains=["*"]).routes.add()
+    refused.match.prefix = "/"
+    refused.direct_response.status = _FORBIDDEN
+    refused.direct_response.body_format.text_format_source.inline_string = refusal
+    manager.http_filters.append(_router())
+    return _filter(manager)
+
+
 def route_to(name: str, cluster: str) -> route_pb2.RouteConfiguration:
     """Return a route configuration that sends everything to ``cluster``.
 

@@ -41,7 +41,7 @@ def filters(
     from which a provider's remote key set is fetched (by default, the provider's name).
     """
     return (
-        *local_limit.filters(routes),
+        *local_limit.filters(routes, local_limit.names(routes)),
         *tokens.filters(routes, providers, jwks_cluster or _by_name),
         *external_authorization.filters(external_authorization.names(routes)),
         *global_limit.filters(routes, global_limit.names(routes)),
@@ -64,6 +64,7 @@ def route_table(
     config = route_pb2.RouteConfiguration(name=name)
     config.validate_clusters.value = False
     host = config.virtual_hosts.add(name=name, domains=["*"])
+    limited = local_limit.names(routes)
     asked, counted = external_authorization.names(routes), global_limit.names(routes)
     for route in routes:
         built = host.routes.add(match=route_match(route.match, trust_domain=trust_domain))
@@ -71,8 +72,9 @@ def route_table(
         built.route.timeout.CopyFrom(duration(route.timeouts.request or 0))
         if route.timeouts.idle is not None:
             built.route.idle_timeout.CopyFrom(duration(route.timeouts.idle))
+        built.route.rate_limits.extend(local_limit.buckets(route))
         said = (
-            *local_limit.on_route(route),
+            *local_limit.on_route(route, limited),
             *tokens.on_route(route, providers),
             *external_authorization.on_route(route, asked),
             *global_limit.on_route(route, counted),

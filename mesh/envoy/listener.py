@@ -22,7 +22,7 @@ from mesh.envoy.tls import from_ads
 
 TrafficDirection = base_pb2.TrafficDirection
 
-_BUFFER_LIMIT: Final = 262_144
+BUFFER_LIMIT: Final = 262_144
 """Bytes a connection may buffer; Envoy's own default of 1 MiB invites memory exhaustion."""
 
 _EARLY_DATA: Final = 16_384
@@ -48,7 +48,7 @@ def listener(
         filter_chains=[chain],
         traffic_direction=direction,
     )
-    result.per_connection_buffer_limit_bytes.value = _BUFFER_LIMIT
+    result.per_connection_buffer_limit_bytes.value = BUFFER_LIMIT
     return result
 
 
@@ -68,13 +68,15 @@ def tcp_proxy(
     idle_timeout: float = 0,
     max_duration: float | None = None,
     attempts: int | None = None,
+    by_source: bool = False,
 ) -> listener_components_pb2.Filter:
     """Forward bytes to ``cluster``: one, or several with their weights.
 
     A connection may idle for ever, as the protocol wishes, unless there is an ``idle_timeout``;
     after ``max_duration`` it ends (None and 0: never).  An upstream that does not answer is
     dialled again, ``attempts`` times in all.  With ``after_handshake`` it is dialled only when
-    the peer is known.  A ``log_format`` writes one line on stdout for each connection.
+    the peer is known.  ``by_source`` hashes the address of whoever connects.  A ``log_format``
+    writes one line on stdout for each connection.
     """
     proxy = tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix, idle_timeout=duration(idle_timeout))
     if isinstance(cluster, str):
@@ -88,6 +90,8 @@ def tcp_proxy(
         proxy.max_downstream_connection_duration.CopyFrom(duration(max_duration))
     if attempts is not None:
         proxy.max_connect_attempts.value = attempts
+    if by_source:
+        proxy.hash_policy.add().source_ip.SetInParent()
     if after_handshake:
         proxy.upstream_connect_mode = tcp_proxy_pb2.UpstreamConnectMode.ON_DOWNSTREAM_TLS_HANDSHAKE
         # What comes before the upstream is there waits, and then the peer must wait too.

@@ -58,7 +58,9 @@ def outlier_detection(outlier: Outlier) -> Any:
     # One of three instances is more than Envoy's 10%, and would never be left out.
     if outlier.max_ejection_percent != 0:
         result.always_eject_one_host.value = True
-    result.split_external_local_origin_errors = outlier.split_local
+    # Without the split Envoy never asks the detector of local failures.
+    local = outlier.detectors.consecutive_local is not None
+    result.split_external_local_origin_errors = outlier.split_local or local
     _detectors(result, outlier.detectors)
     return result
 

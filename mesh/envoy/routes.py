@@ -95,7 +95,7 @@ class _Builder:
         action = self.route.action
         if self.route.cors is not None and (asked := cors.preflight(self.route.match)):
             question = self._route(asked)
-            question.route.cluster = cors.NOBODY
+            question.route.cluster = self._standing_in()
             self._crossing(question)
             yield question
         if isinstance(action, Forward):
@@ -111,6 +111,13 @@ class _Builder:
 
     def _route(self, match: Match) -> Any:
         return route_components_pb2.Route(match=route_match(match))
+
+    def _standing_in(self) -> str:
+        """Return where preflights go on connections that were made before the filter came."""
+        action = self.route.action
+        shares = action.shares if isinstance(action, Forward) else ()
+        reached = (share.target for share in shares if not self._is_blocked(share.target))
+        return next((target.name for target in reached), cors.NOBODY)
 
     def _crossing(self, result: Any) -> None:
         if self.route.cors is not None:

@@ -42,12 +42,16 @@ class TokenBucket:
 
 @dataclass(frozen=True, slots=True)
 class LocalLimit:
-    """A limit of requests within each proxy; ``per_caller`` gives each calling service its own."""
+    """A limit of requests within each proxy; ``per_caller`` gives each calling service its own.
+
+    All routes with the limit of one ``rule`` share it.
+    """
 
     bucket: TokenBucket
     per_caller: bool = False
     status: int = 429
     response_headers: HeaderEdits = NO_EDITS
+    rule: str = ""
 
 
 class FailureMode(enum.StrEnum):

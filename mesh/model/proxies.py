@@ -21,6 +21,9 @@ METADATA_KEY = "mesh"
 
 _MAX_PORT = 65_535
 _RESERVED_LABELS = frozenset({"service", "zone"})
+_FIELDS = {
+    *("role", "service", "zone", "inbound", "upstreams", "id", "labels", "capture", "metrics"),
+}
 
 
 class Role(enum.StrEnum):
@@ -52,11 +55,21 @@ class Upstream:
 
 
 @dataclass(frozen=True, slots=True)
+class Capture:
+    """Where the proxy takes connections of its application that were redirected to it."""
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class ProxyNeed:
     """All that the renderer knows of one proxy.
 
     ``inbound`` is None for a proxy that only calls.  ``id`` is that of its instance; policies
-    select by it and by :attr:`all_labels`.
+    select by it and by :attr:`all_labels`.  ``metrics`` is where its agent tells how calls go,
+    ``host:port`` with an IP literal or, for the address that the proxy comes from, none; it is
+    empty if the zone cannot ask.
     """
 
     service: str
@@ -66,6 +79,8 @@ class ProxyNeed:
     role: Role = Role.SIDECAR
     id: str = ""
     labels: tuple[tuple[str, str], ...] = ()
+    capture: Capture | None = None
+    metrics: str = ""
 
     @property
     def all_labels(self) -> dict[str, str]:
@@ -87,6 +102,8 @@ class ProxyNeed:
             "upstreams": [asdict(upstream) for upstream in self.upstreams],
             "id": self.id,
             "labels": dict(self.labels),
+            **({"capture": asdict(self.capture)} if self.capture else {}),
+            **({"metrics": self.metrics} if self.metrics else {}),
         }
 
     @classmethod
@@ -99,7 +116,7 @@ class ProxyNeed:
         """
         report = Report("node metadata 'mesh'")
         reader = _Reader(report)
-        reader.only(raw, "", {"role", "service", "zone", "inbound", "upstreams", "id", "labels"})
+        reader.only(raw, "", _FIELDS)
         role = raw.get("role", Role.SIDECAR.value)
         if not isinstance(role, str) or role not in set(Role):
             report.add("role", f"unknown role {role!r}")
@@ -113,8 +130,12 @@ class ProxyNeed:
         if not isinstance(name, str):
             report.add("id", "expected text")
         labels = reader.labels(raw.get("labels") or {})
+        capture = reader.capture(raw.get("capture"))
+        metrics = reader.place(raw.get("metrics", ""), "metrics")
         report.close()
-        return cls(service, zone, parsed_inbound, parsed, Role(role), str(name), labels)
+        return cls(
+            service, zone, parsed_inbound, parsed, Role(role), str(name), labels, capture, metrics
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +184,21 @@ class _Reader:
             return 0
         return value
 
+    def place(self, raw: object, key: str) -> str:
+        if raw == "":
+            return ""
+        host, _, port = raw.rpartition(":") if isinstance(raw, str) else ("", "", "")
+        valid = port.isascii() and port.isdigit() and 0 < int(port) <= _MAX_PORT
+        try:
+            if host:
+                ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            valid = False
+        if not valid:
+            self.report.add(key, f"{raw!r} is not an IP address and a port")
+            return ""
+        return str(raw)
+
     def inbound(self, raw: object) -> Inbound | None:
         if not isinstance(raw, Mapping):
             self.report.add("inbound", "expected an object")
@@ -174,6 +210,15 @@ class _Reader:
             self.address(raw, "local_address", "inbound."),
             self.port(raw, "local_port", "inbound."),
         )
+
+    def capture(self, raw: object) -> Capture | None:
+        if raw is None:
+            return None
+        if not isinstance(raw, Mapping):
+            self.report.add("capture", "expected an object")
+            return None
+        self.only(raw, "capture.", {"address", "port"})
+        return Capture(self.address(raw, "address", "capture."), self.port(raw, "port", "capture."))
 
     def labels(self, raw: object) -> tuple[tuple[str, str], ...]:
         if not isinstance(raw, Mapping):

@@ -13,9 +13,14 @@ from mesh.model.destinations import Target
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """Of the calls that end at ``stable``, ``weight`` (out of ``WHOLE``) go to ``canary``."""
+    """Of the calls that end at ``stable``, ``weight`` (out of ``WHOLE``) go to ``canary``.
+
+    ``run`` names one attempt among those of the same name; it is empty once nobody needs to
+    measure how the calls go.
+    """
 
     name: str
     stable: Target
     canary: Target
     weight: int
+    run: str = ""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from mesh.model.destinations import Detectors, Limits, Outlier, Settings
+from mesh.model.passthrough import Passthrough, PassthroughMode
 from mesh.model.requests import Timeouts
 from mesh.model.services import Protocol
 from mesh.model.traffic import Retry, Route
@@ -29,19 +30,26 @@ BASE_EJECTION: Final = 10.0
 MAX_EJECTION_PERCENT: Final = 50
 
 RETRY: Final = Retry(attempts=RETRY_ATTEMPTS, on=SAFE_RETRIES)
+# Local failures are not split off: they count as gateway errors then.  Counted by themselves, a
+# proxy that answers for an application that is gone would never be left out, as each handshake
+# with it is a success.
 OUTLIER: Final = Outlier(
-    detectors=Detectors(
-        consecutive_gateway=CONSECUTIVE_FAILURES, consecutive_local=CONSECUTIVE_FAILURES
-    ),
+    detectors=Detectors(consecutive_gateway=CONSECUTIVE_FAILURES),
     base_ejection=BASE_EJECTION,
     max_ejection_percent=MAX_EJECTION_PERCENT,
-    split_local=True,
 )
 SETTINGS: Final = Settings(
     connect_timeout=CONNECT_TIMEOUT,
     limits=Limits(retry_budget=RETRY_BUDGET, min_retries=MIN_RETRIES),
     outlier=OUTLIER,
 )
+
+
+PASSTHROUGH: Final = Passthrough(PassthroughMode.ALL)
+"""Capturing is turned on for a proxy whose application already calls whom it needs, and must not
+break it: a database that nobody named, or the cloud's own metadata.  Services of the mesh do not
+turn on it: they admit only whom an intention allows, by certificate.  One MeshPassthrough without
+``targetRef`` closes the whole mesh."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +141,13 @@ DEFAULTS: Final = (
         "strict",
         "A caller without a certificate is refused",
         "MeshTLS `rules[].default.mode`",
+    ),
+    Default(
+        "Captured connections to hosts outside the mesh",
+        "all pass",
+        "Capturing must not break an application before anybody has said whom it may call; "
+        "services of the mesh admit by certificate and intention in any case",
+        "MeshPassthrough `default.passthroughMode`",
     ),
     Default(
         "Rate limits, faults, external authorization, end users' tokens",

@@ -165,7 +165,9 @@ class _Rendering:
         if rules.network is not None:
             before.append((_CONNECTIONS, rules.network))
         chain = [listener.discovered_filter(name, _type_url(config)) for name, config in before]
-        if rules.http is None and not self.traffic.routes:
+        # Whoever comes in plain text could say that he is somebody: the manager drops such headers.
+        parsed = plain and self.protocol.is_http
+        if rules.http is None and not self.traffic.routes and not parsed:
             forward = listener.tcp_proxy(
                 _NAME,
                 _APPLICATION,

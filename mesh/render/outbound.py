@@ -95,6 +95,8 @@ class TcpListener(Part):
             idle_timeout=(settings[0].idle_timeout or 0) if settings else 0,
             max_duration=settings[0].max_duration if settings else None,
             attempts=settings[0].connect_attempts if settings else None,
+            # Nothing else of a connection can be hashed.
+            by_source=bool(traffic.routes[0].hashing),
         )
         return (_listener(self.upstream, forward),)
 

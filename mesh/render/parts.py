@@ -44,6 +44,10 @@ class Part(ABC):
         """Return the facets of the world that :meth:`render` looks at."""
         return ()
 
+    def instead(self) -> Part | None:
+        """Return the part that stands in for this one while it cannot be rendered, if any does."""
+        return None
+
     @abstractmethod
     def render(self, world: World) -> tuple[Resource, ...]:
         """Return the resources of this part."""

@@ -27,6 +27,10 @@ class Patched(Part):
         """What the part itself reads."""
         return self.part.reads()
 
+    def instead(self) -> Part:
+        """Let the part itself stand in: a patch that does not fit must not take it away."""
+        return self.part
+
     def render(self, world: World) -> tuple[Resource, ...]:
         """Return the part's resources, patched."""
         return patching.apply(self.patches, self.part.render(world))

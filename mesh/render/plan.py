@@ -14,6 +14,7 @@ from mesh.model.traffic import Forward, Traffic
 from mesh.policies.intentions.matching import Call
 from mesh.policies.intentions.verdict import can_connect, judge
 from mesh.policies.selection import Selection
+from mesh.render.capture import captured
 from mesh.render.inbound import Inbound
 from mesh.render.outbound import (
     Cluster,
@@ -33,37 +34,30 @@ Planned = tuple[Plan, frozenset[str]]
 """A plan, and the services whose instances it needs."""
 
 
-def services_of(traffic: Traffic) -> frozenset[str]:
-    """Return the services whose instances ``traffic`` needs, allowed or not.
-
-    A service that may not be called is watched too, so that an intention that allows it takes
-    effect with its endpoints already known.
-    """
-    return frozenset(
-        name for destination in traffic.destinations.values() for name in destination.services
-    )
-
-
 def inbound(world: World, need: ProxyNeed, said: Selection, known: Compositions) -> Planned:
     """Choose the parts of the inbound side of ``need``, whom the policies ``said`` concern.
+
+    With them come those of what it captures, which is no upstream's affair.
 
     A policy may have the proxy itself call a service of the mesh, to count or to decide; such a
     call needs an intention as any other.
     """
+    capturing = captured(need, said)
     if need.inbound is None:
-        return (), frozenset()
+        return capturing, frozenset()
     traffic = known.inbound(need.service, said)
     parts: dict[Part, None] = {Inbound(need.service, need.inbound, Same(traffic)): None}
     services: set[str] = set()
     for service in traffic.services:
-        asked = known.traffic(need.service, said, service).traffic
-        services |= services_of(asked)
+        compiled = known.traffic(need.service, said, service)
+        asked = compiled.traffic
+        services |= compiled.services
         denied = {target for target, _ in _refusals(world, need.service, asked)}
         action = asked.routes[-1].action
         shares = action.shares if isinstance(action, Forward) else ()
         for target in [share.target for share in shares if share.target not in denied][:1]:
             parts.update(dict.fromkeys(reached(asked.destinations[target], need, service)))
-    return tuple(parts), frozenset(services)
+    return (*parts, *capturing), frozenset(services)
 
 
 def outbound(world: World, need: ProxyNeed, upstream: Upstream, traffic: Traffic) -> Plan:
@@ -94,15 +88,19 @@ def reached(destination: Destination, need: ProxyNeed, name: str = "") -> Iterat
 
 
 def _refusals(world: World, caller: str, traffic: Traffic) -> Refusals:
+    allowed: dict[str, bool] = {}
     found = []
     for target, destination in traffic.destinations.items():
-        if not can_connect(
-            world.intentions,
-            caller,
-            target.service,
-            destination.protocol,
-            default_allow=world.default_allow,
-        ):
+        service = target.service
+        if service not in allowed:
+            allowed[service] = can_connect(
+                world.intentions,
+                caller,
+                service,
+                destination.protocol,
+                default_allow=world.default_allow,
+            )
+        if not allowed[service]:
             found.append((target, _sentence(world, caller, target, destination)))
     return tuple(found)
 

@@ -18,6 +18,7 @@ from mesh.model.names import WILDCARD
 from mesh.model.proxies import ProxyNeed
 from mesh.policies.selection import Selection
 from mesh.render import plan
+from mesh.render.assembly import Kept, News, assemble, exclusive, renewed
 from mesh.render.parts import Part
 from mesh.render.patched import added, patched
 from mesh.routing.chain import ChainError
@@ -36,20 +37,6 @@ _EVERYTHING: Final = frozenset(
 _POLICIES: Final = frozenset({Aspect.POLICIES_TO, Aspect.POLICIES_AT})
 
 
-@dataclass(slots=True)
-class _Kept:
-    """A part in use, by how many sessions, and what it rendered to.
-
-    ``sessions`` says by which; it is left out where the part reads nothing of the world, as
-    such a part never changes.
-    """
-
-    part: Part
-    resources: tuple[Resource, ...]
-    sessions: set[int] | None
-    uses: int = 0
-
-
 class _Slot(NamedTuple):
     """One upstream of a session (or its inbound side), as planned.
 
@@ -57,7 +44,7 @@ class _Slot(NamedTuple):
     of them are not known, and then ``kept`` is what it was before.
     """
 
-    kept: tuple[_Kept, ...]
+    kept: tuple[Kept, ...]
     services: frozenset[str]
     planned: bool
 
@@ -79,6 +66,10 @@ class _Session:
     snapshot: Snapshot
     asks: tuple[str, ...] = ()
 
+    def held(self) -> Iterator[Kept]:
+        """Yield every part it has, those that slots share more than once."""
+        return (kept for slot in self.slots for kept in slot.kept)
+
 
 class Renderer:
     """Snapshots for the connected proxies, kept true to a world that moves on."""
@@ -88,7 +79,7 @@ class Renderer:
         self.world = world
         self.compositions = Compositions(world)
         self._sessions: dict[int, _Session] = {}
-        self._kept: dict[Part, _Kept] = {}
+        self._kept: dict[Part, Kept] = {}
         # Who must be looked at when the world moves: parts that read a facet, the sessions that
         # call a service, and those that are one.
         self._readers: defaultdict[Facet, set[Part]] = defaultdict(set)
@@ -127,7 +118,7 @@ class Renderer:
         added.slots = [_EMPTY] * (1 + len(need.upstreams))
         for place in range(len(added.slots)):
             self._plan(session, added, place)
-        added.snapshot = _assemble(added)
+        added.snapshot = assemble(added.held(), TYPE_URLS)
         return added.snapshot
 
     def disconnect(self, session: int) -> None:
@@ -146,14 +137,16 @@ class Renderer:
         """Move on to ``world`` and return the new snapshot of every session that differs."""
         self.world = world
         again = self.compositions.advance(world, touched)
-        changed = self._render_again(touched) | self._plan_again(touched, again)
+        affected: defaultdict[int, News] = defaultdict(News)
+        self._render_again(touched, affected)
+        self._plan_again(touched, again, affected)
         snapshots = {}
-        for number in changed:
+        for number, news in affected.items():
             session = self._sessions[number]
-            before, session.snapshot = session.snapshot, _assemble(session)
+            snapshot = renewed(session.snapshot, news, session.held())
             # Another plan may come to the same.
-            if session.snapshot != before:
-                snapshots[number] = session.snapshot
+            if snapshot != session.snapshot:
+                session.snapshot = snapshots[number] = snapshot
         return snapshots
 
     def is_complete(self, session: int) -> bool:
@@ -166,36 +159,51 @@ class Renderer:
         found = self._sessions.get(session)
         return found.snapshot if found is not None else None
 
-    def _render_again(self, touched: Touched) -> set[int]:
-        """Render the parts that read a touched facet; return who has one that came out new."""
-        affected: set[int] = set()
+    def _render_again(self, touched: Touched, affected: Mapping[int, News]) -> None:
+        """Render the parts that read a touched facet; tell who has one that came out new."""
         for part in {part for facet in touched for part in self._readers.get(facet, ())}:
             kept = self._kept[part]
-            resources = self._render(kept)
-            if resources != kept.resources:
-                kept.resources = resources
-                affected |= kept.sessions or set()
-        return affected
+            if not self._knows(part):
+                # Not known any more, which is not to have none: what there was stands.
+                continue
+            rendered = self._render(kept)
+            if rendered != kept.resources:
+                for number in kept.sessions or ():
+                    affected[number].take(kept.resources, rendered)
+                kept.resources = rendered
 
-    def _render(self, kept: _Kept) -> tuple[Resource, ...]:
+    def _knows(self, part: Part) -> bool:
+        """Whether the instances of every service that ``part`` tells of are known."""
+        return all(
+            facet.name in self.world.instances
+            for facet in part.reads()
+            if facet.aspect is Aspect.INSTANCES
+        )
+
+    def _render(self, kept: Kept) -> tuple[Resource, ...]:
         """Render a part again, or keep what it is: one that fails must not stop the others."""
-        try:
-            resources = kept.part.render(self.world)
-        except Exception as error:  # noqa: BLE001 - whatever the input broke; the owner logs it
-            self.broken[kept.part] = error
-            return kept.resources
+        part: Part | None = kept.part
         self.broken.pop(kept.part, None)
-        return resources
+        while part is not None:
+            try:
+                return part.render(self.world)
+            except Exception as error:  # noqa: BLE001 - whatever the input broke; the owner logs it
+                self.broken.setdefault(kept.part, error)
+                part = part.instead()
+        return kept.resources
 
-    def _plan_again(self, touched: Touched, again: frozenset[str]) -> set[int]:
-        """Plan what may turn on a touched facet; return who has another plan."""
-        affected: set[int] = set()
+    def _plan_again(
+        self, touched: Touched, again: frozenset[str], affected: Mapping[int, News]
+    ) -> None:
+        """Plan what may turn on a touched facet; tell who has another plan."""
         for number, places in self._turning_on(touched, again):
             session = self._sessions[number]
             for place in places:
-                if self._plan(number, session, place):
-                    affected.add(number)
-        return affected
+                before = session.slots[place].kept
+                self._plan(number, session, place)
+                now = session.slots[place].kept
+                if now is not before:
+                    affected[number].take(exclusive(before, now), exclusive(now, before))
 
     def _turning_on(
         self, touched: Touched, again: frozenset[str]
@@ -213,26 +221,31 @@ class Renderer:
             yield number, places if again.isdisjoint(session.asks) else [0, *places]
 
     def _concerned(self, touched: Touched) -> set[int]:
-        """Return who is looked at as a whole: other policies, or other entries of his own."""
+        """Return who is looked at as a whole: other policies, or other entries of his own.
+
+        Policies that only say how a service is called are no such matter: it is one of those
+        that may now be reached otherwise.
+        """
         found: set[int] = set()
+        aspects = {facet.aspect for facet in touched}
         for facet in touched:
             if facet.aspect is Aspect.ENTRIES:
                 found |= self._members.get(facet.name, set())
-        if any(facet.aspect in _POLICIES for facet in touched):
+        if not aspects.isdisjoint(_POLICIES):
             for number, session in self._sessions.items():
                 before, session.said = session.said, self.compositions.selection(session.need)
-                if session.said != before:
+                if Aspect.POLICIES_AT in aspects and session.said != before:
                     found.add(number)
         return found
 
-    def _plan(self, number: int, session: _Session, place: int) -> bool:
-        """Plan one slot; return whether anything of it is another part now."""
+    def _plan(self, number: int, session: _Session, place: int) -> None:
+        """Plan one slot; what it has is another tuple if it has other parts."""
         former = session.slots[place]
         try:
             chosen, services = self._chosen(number, session, place)
         except Exception as error:  # noqa: BLE001 - one bad input must not stop the others
             self.broken[_described(session.need, place)] = error
-            return False
+            return
         if self.broken:
             self.broken.pop(_described(session.need, place), None)
         known = services <= self.world.instances.keys()
@@ -242,18 +255,17 @@ class Renderer:
             slot = _Slot(former.kept, services | held, planned=False)
             self._depend(services | held, former.services)
             session.slots[place] = slot
-            return False
-        if former.planned and tuple(kept.part for kept in former.kept) == chosen:
+            return
+        if former.planned and tuple([kept.part for kept in former.kept]) == chosen:
             if former.services != services:
                 self._depend(services, former.services)
                 session.slots[place] = former._replace(services=services)
-            return False
+            return
         # Taken before the former is dropped: what both have keeps its rendering.
-        kept = tuple(self._use(number, part) for part in chosen)
+        kept = tuple([self._use(number, part) for part in chosen])
         session.slots[place] = _Slot(kept, services, planned=True)
         self._depend(services, frozenset())
-        self._drop(number, session, former)
-        return True
+        self._drop(number, session, former, kept)
 
     def _chosen(
         self, number: int, session: _Session, place: int
@@ -264,9 +276,9 @@ class Renderer:
             parts, services = plan.inbound(self.world, need, said, self.compositions)
             return (*patched(parts, said), *added(said)), services
         upstream = need.upstreams[place - 1]
-        traffic = self.compositions.traffic(need.service, said, upstream.service).traffic
-        parts = plan.outbound(self.world, need, upstream, traffic)
-        return patched(parts, said), plan.services_of(traffic)
+        compiled = self.compositions.traffic(need.service, said, upstream.service)
+        parts = plan.outbound(self.world, need, upstream, compiled.traffic)
+        return patched(parts, said), compiled.services
 
     def _ask(self, number: int, session: _Session) -> None:
         """Note which services the inbound side of ``session`` calls itself."""
@@ -299,11 +311,11 @@ class Renderer:
                 del self._depended[service]
                 self._needed = None
 
-    def _use(self, session: int, part: Part) -> _Kept:
+    def _use(self, session: int, part: Part) -> Kept:
         kept = self._kept.get(part)
         if kept is None:
             reads = part.reads()
-            kept = self._kept[part] = _Kept(part, (), set() if reads else None)
+            kept = self._kept[part] = Kept(part, (), set() if reads else None)
             kept.resources = self._render(kept)
             for facet in reads:
                 self._readers[facet].add(part)
@@ -312,10 +324,15 @@ class Renderer:
             kept.sessions.add(session)
         return kept
 
-    def _drop(self, number: int, session: _Session, former: _Slot) -> None:
+    def _drop(
+        self, number: int, session: _Session, former: _Slot, now: tuple[Kept, ...] = ()
+    ) -> None:
+        """Let go of what ``session`` had in a slot, where it has ``now``."""
         self._depend(frozenset(), former.services)
         for kept in former.kept:
             kept.uses -= 1
+            if kept in now:
+                continue
             if kept.sessions is not None and not _has(session, kept):
                 kept.sessions.discard(number)
             if not kept.uses:
@@ -325,8 +342,8 @@ class Renderer:
                     _remove(self._readers, facet, kept.part)
 
 
-def _has(session: _Session, kept: _Kept) -> bool:
-    return any(kept is one for slot in session.slots for one in slot.kept)
+def _has(session: _Session, kept: Kept) -> bool:
+    return any(kept in slot.kept for slot in session.slots)
 
 
 def _described(need: ProxyNeed, place: int) -> str:
@@ -335,24 +352,11 @@ def _described(need: ProxyNeed, place: int) -> str:
     return f"calls of {need.service} to {need.upstreams[place - 1].service}"
 
 
-def _instances_of(kept: tuple[_Kept, ...]) -> Iterator[str]:
+def _instances_of(kept: tuple[Kept, ...]) -> Iterator[str]:
     for one in kept:
         for facet in one.part.reads():
             if facet.aspect is Aspect.INSTANCES:
                 yield facet.name
-
-
-def _assemble(session: _Session) -> Snapshot:
-    by_type: dict[str, list[Resource]] = {type_url: [] for type_url in TYPE_URLS}
-    # Two upstreams may share a target, or be the same service on two ports.
-    once = {id(kept): kept for slot in session.slots for kept in slot.kept}
-    for kept in once.values():
-        for resource in kept.resources:
-            by_type[resource.type_url].append(resource)
-    return {
-        type_url: tuple(sorted(found, key=lambda one: one.name))
-        for type_url, found in by_type.items()
-    }
 
 
 def _remove(index: dict[K, set[V]], key: K, value: V) -> None:

@@ -33,9 +33,9 @@ class ChainError(ValueError):
         super().__init__("; ".join(map(str, faults)))
 
     @classmethod
-    def of(cls, message: str, *, names: frozenset[str]) -> Self:
-        """Return an error that no single entry is to blame for."""
-        return cls((Fault("", Violation("", message)),), names)
+    def of(cls, message: str, *, names: frozenset[str], by: str = "") -> Self:
+        """Return an error that ``by`` is to blame for, or no single entry."""
+        return cls((Fault(by, Violation("", message)),), names)
 
     @property
     def violations(self) -> tuple[Violation, ...]:

@@ -149,7 +149,7 @@ class Walk:
     def _stands(self, place: Place, resolver: Resolver | None, blame: Blame) -> bool:
         """Whether a reference may end at ``place``; if not, that is noted."""
         if place.subset and (resolver is None or place.subset not in resolver.subsets):
-            at = blame if blame.path == "DefaultSubset" else blame.at("ServiceSubset")
+            at = blame if blame.path in {"", "DefaultSubset"} else blame.at("ServiceSubset")
             self.blame(
                 at,
                 f'{place.service} has no subset "{place.subset}": '
@@ -225,17 +225,20 @@ class Walk:
         return tuple(chosen.values()), tuple(zones)
 
 
-def resolve(entries: Entries, service: str, subset: str = "", *, zone: str = "") -> Resolved:
+def resolve(
+    entries: Entries, service: str, subset: str = "", *, zone: str = "", by: str = ""
+) -> Resolved:
     """Return what a reference to ``service`` (or its ``subset``) ends at.
 
-    ``zone`` is our own: a reference that names it stays here.
+    ``zone`` is our own: a reference that names it stays here.  ``by`` made the reference, and is
+    to blame if it ends nowhere.
 
     Raises:
         ChainError: it ends nowhere.
 
     """
     walk = Walk(entries, zone)
-    target = walk.resolve(service, subset, Blame(label("resolver", service), ""))
+    target = walk.resolve(service, subset, Blame(by or label("resolver", service), ""))
     walk.close()
     if target is None:
         raise AssertionError("a reference that ends nowhere leaves a fault")

@@ -20,8 +20,8 @@ from mesh.model.inbound import InboundTraffic
 from mesh.model.names import WILDCARD
 from mesh.model.proxies import ProxyNeed
 from mesh.policies.kinds import http_route
-from mesh.policies.selection import NOTHING_SELECTED, Selection, select
-from mesh.routing.chain import ChainError, compile_chain
+from mesh.policies.selection import NOTHING_SELECTED, Selection, Selector
+from mesh.routing.chain import Chain, ChainError, compile_chain
 from mesh.routing.inbound import compile_inbound, is_about_callers
 from mesh.routing.outbound import Compiled, compile_traffic, route_targets
 from mesh.world.facets import Aspect
@@ -38,11 +38,16 @@ Variant = tuple[Selection, str]
 
 @dataclass(slots=True)
 class _Known:
-    """What is remembered of one upstream."""
+    """What is remembered of one upstream.
 
-    chain_names: frozenset[str]
+    ``answers`` are the ``compiled`` by all the policies that concern a caller, relevant or not;
+    ``chain`` waits for the first to be compiled from it.
+    """
+
+    chain_names: frozenset[str] = frozenset()
+    chain: Chain | ChainError | None = None
     compiled: dict[Variant, Compiled] = field(default_factory=dict)
-    relevant: dict[int, Selection] = field(default_factory=dict)
+    answers: dict[Variant, Compiled] = field(default_factory=dict)
     former: dict[Variant, Compiled] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
 
@@ -55,7 +60,8 @@ class Compositions:
         self.world = world
         self._upstreams: dict[str, _Known] = {}
         self._turning: defaultdict[str, set[str]] = defaultdict(set)
-        self._selections: dict[Selection, Selection] = {}
+        self._selector = Selector(world.policies)
+        self._about_callers: dict[Selection, Selection] = {}
         self._inbound: dict[str, dict[Selection, InboundTraffic]] = {}
         self._former: dict[str, dict[Selection, InboundTraffic]] = {}
         self._destinations: WeakValueDictionary[Destination, Destination] = WeakValueDictionary()
@@ -70,25 +76,40 @@ class Compositions:
             if compiled.error is not None
         }
 
+    @property
+    def standing(self) -> frozenset[str]:
+        """Those of :attr:`errors` whose calls go on as they last could be routed."""
+        return frozenset(
+            service
+            for service, known in self._upstreams.items()
+            for compiled in known.compiled.values()
+            if compiled.error is not None and compiled.traffic.destinations
+        )
+
     def selection(self, need: ProxyNeed) -> Selection:
         """Return the policies that concern the proxy ``need``; equal ones are one object."""
-        found = select(self.world.policies, need.id, need.all_labels)
-        return self._selections.setdefault(found, found)
+        return self._selector.select(need.id, need.all_labels)
 
     def traffic(self, caller: str, said: Selection, service: str) -> Compiled:
         """Return how proxies of ``caller`` that ``said`` concerns reach ``service``."""
         known = self._known(service)
-        relevant = self._relevant(known, said, service)
-        variant = (relevant, caller if _configures(self.world, caller) else "")
-        compiled = known.compiled.get(variant)
+        configuring = caller if _configures(self.world, caller) else ""
+        compiled = known.answers.get((said, configuring))
         if compiled is None:
-            compiled = self._compile(known, variant, caller, service)
+            variant = (_relevant(known, said, service), configuring)
+            compiled = known.compiled.get(variant)
+            if compiled is None:
+                compiled = self._compile(known, variant, caller, service)
+            known.answers[said, configuring] = compiled
         return compiled
 
     def inbound(self, service: str, said: Selection) -> InboundTraffic:
         """Return what happens to calls to ``service`` at proxies that ``said`` concerns."""
         known = self._inbound.setdefault(service, {})
-        documents = Selection(tuple(one for one in said.documents if is_about_callers(one)))
+        documents = self._about_callers.get(said)
+        if documents is None:
+            documents = Selection(tuple(filter(is_about_callers, said.documents)))
+            self._about_callers[said] = documents
         found = known.get(documents)
         if found is None:
             compiled = compile_inbound(self.world, documents, service)
@@ -121,9 +142,10 @@ class Compositions:
                     self._outdate(service)
             again |= found
         if any(facet.aspect in {Aspect.POLICIES_TO, Aspect.POLICIES_AT} for facet in touched):
-            self._selections.clear()
+            self._selector = Selector(world.policies)
+            self._about_callers.clear()
             for known in self._upstreams.values():
-                known.relevant.clear()
+                known.answers.clear()
         return frozenset(again)
 
     def _outdate_inbound(self, touched: Touched) -> None:
@@ -140,15 +162,16 @@ class Compositions:
     def _known(self, service: str) -> _Known:
         known = self._upstreams.get(service)
         if known is None:
-            known = self._upstreams[service] = _Known(frozenset())
-            self._renew_names(known, service)
+            known = self._upstreams[service] = _Known()
+            self._renew_chain(known, service)
         return known
 
-    def _renew_names(self, known: _Known, service: str) -> None:
+    def _renew_chain(self, known: _Known, service: str) -> None:
         try:
-            reads = compile_chain(self.world.entries, service, zone=self.world.zone).reads
+            known.chain = compile_chain(self.world.entries, service, zone=self.world.zone)
+            reads = known.chain.reads
         except ChainError as error:
-            reads = error.names
+            known.chain, reads = error, error.names
         known.chain_names = reads | {service}
         self._turn_on(known, service, known.chain_names)
 
@@ -161,27 +184,17 @@ class Compositions:
         known = self._upstreams[service]
         known.former = known.compiled or known.former
         known.compiled = {}
-        known.relevant.clear()
-        self._renew_names(known, service)
-
-    def _relevant(self, known: _Known, said: Selection, service: str) -> Selection:
-        """Return the policies that speak of calls to ``service``, or of where they may end."""
-        if said is NOTHING_SELECTED or not said.documents:
-            return NOTHING_SELECTED
-        # By identity: selections are kept as long as anything is remembered under them.
-        found = known.relevant.get(id(said))
-        if found is None:
-            routes = Selection(said.about([service])).documents
-            names = known.chain_names | route_targets(routes, service)
-            by_route = [each.name for each in routes if each.kind == http_route.KIND.name]
-            found = Selection(said.about(names, by_route))
-            found = known.relevant[id(said)] = self._selections.setdefault(found, found)
-        return found
+        known.answers.clear()
+        self._renew_chain(known, service)
 
     def _compile(self, known: _Known, variant: Variant, caller: str, service: str) -> Compiled:
-        compiled = compile_traffic(self.world, variant[0], caller, service)
+        # Another variant is rare: it compiles the chain once more, rather than all being kept.
+        chain, known.chain = known.chain, None
+        compiled = compile_traffic(self.world, variant[0], caller, service, chain)
         self._turn_on(known, service, compiled.names | {variant[1]} - {""})
         before = known.former.get(variant)
+        if compiled.error is not None and before is None:
+            before = _earlier(known.former, variant)
         if compiled.error is not None and before is not None:
             # What was good stands until the entries are mended; the error is told all the same.
             compiled = replace(before, error=compiled.error)
@@ -196,6 +209,27 @@ class Compositions:
             compiled = replace(compiled, traffic=traffic)
         known.compiled[variant] = compiled
         return compiled
+
+
+def _earlier(former: Mapping[Variant, Compiled], variant: Variant) -> Compiled | None:
+    """Return what stood for the callers of ``variant`` before their policies were written anew."""
+    keys = {document.key for document in variant[0].documents}
+    apart = {
+        one: len(keys ^ {document.key for document in one[0].documents})
+        for one, compiled in former.items()
+        if one[1] == variant[1] and compiled.traffic.destinations
+    }
+    return former[min(apart, key=lambda one: apart[one])] if apart else None
+
+
+def _relevant(known: _Known, said: Selection, service: str) -> Selection:
+    """Return the policies that speak of calls to ``service``, or of where they may end."""
+    if not said.documents:
+        return NOTHING_SELECTED
+    routes = said.about([service])
+    names = known.chain_names | route_targets(routes, service)
+    by_route = [each.name for each in routes if each.kind == http_route.KIND.name]
+    return Selection(said.about(names, by_route))
 
 
 def _configures(world: World, caller: str) -> bool:

@@ -13,21 +13,18 @@ from typing import Final
 
 from mesh.model.destinations import Destination, External, Settings, Target
 from mesh.model.destinations import Selection as Instances
-from mesh.model.entries import NO_UPSTREAM_DEFAULTS, ServiceDefaults, UpstreamDefaults
 from mesh.model.requests import EVERYTHING
+from mesh.model.rollouts import Rollout
 from mesh.model.services import Protocol
 from mesh.model.traffic import WHOLE, Forward, Respond, Route, Share, Traffic
-from mesh.policies import defaults, merge
 from mesh.policies.document import Document
 from mesh.policies.kinds import external_service, http_route, tcp_route
-from mesh.policies.registry import KINDS
 from mesh.policies.selection import Selection
-from mesh.routing.chain import ChainError, Resolved, compile_chain, resolve
+from mesh.routing.chain import Chain, ChainError, Resolved, compile_chain, resolve
+from mesh.routing.treatment import Treatment
 from mesh.world.snapshot import World
 
 _UNAVAILABLE: Final = 503
-_ON_ROUTE: Final = tuple(kind for kind in KINDS.values() if kind.on_route)
-_ON_TARGET: Final = tuple(kind for kind in KINDS.values() if kind.on_target)
 
 Losers = tuple[tuple[str, str], ...]
 
@@ -36,22 +33,33 @@ Losers = tuple[tuple[str, str], ...]
 class Compiled:
     """How calls travel, and what that was derived from.
 
-    ``names`` are the services whose entries, policies or intentions it turns on; ``error`` says
-    why nothing better could be made of the entries; ``losers`` are pairs of a field and the
-    document that lost it to another.
+    ``names`` are the services whose entries, policies or intentions it turns on, ``services``
+    those whose instances it needs; ``error`` says why nothing better could be made of the
+    entries; ``losers`` are pairs of a field and the document that lost it to another.
     """
 
     traffic: Traffic
     names: frozenset[str]
+    services: frozenset[str] = frozenset()
     error: ChainError | None = None
     losers: Losers = ()
 
 
-def compile_traffic(world: World, said: Selection, caller: str, service: str) -> Compiled:
-    """Compose how proxies of ``caller``, whom the policies ``said`` concern, reach ``service``."""
-    work = _Work(world, said, world.entries.service_defaults.get(caller))
+def compile_traffic(
+    world: World,
+    said: Selection,
+    caller: str,
+    service: str,
+    chain: Chain | ChainError | None = None,
+) -> Compiled:
+    """Compose how proxies of ``caller``, whom the policies ``said`` concern, reach ``service``.
+
+    ``chain`` is what the entries make of calls to ``service``, if that is known already.
+    """
+    treatment = Treatment(said, world.entries.service_defaults.get(caller))
+    work = _Work(world, said, treatment)
     try:
-        return work.of(service)
+        return work.of(service, chain)
     except ChainError as error:
         return _unroutable(world, service, error)
 
@@ -83,7 +91,7 @@ def _unroutable(world: World, service: str, error: ChainError) -> Compiled:
     else:
         route = Route(EVERYTHING, Forward(()))
     traffic = Traffic(service, protocol, (route,), {})
-    return Compiled(traffic, error.names | {service}, error)
+    return Compiled(traffic, error.names | {service}, error=error)
 
 
 @dataclass(slots=True)
@@ -92,21 +100,24 @@ class _Work:
 
     world: World
     said: Selection
-    caller: ServiceDefaults | None
+    treatment: Treatment
     resolved: dict[Target, Resolved] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
-    losers: list[tuple[str, str]] = field(default_factory=list)
     protocol: Protocol = Protocol.TCP
     settings: dict[Target, Settings] = field(default_factory=dict)
+    by: str = ""
+    """The policy whose references are being followed."""
 
-    def of(self, service: str) -> Compiled:
+    def of(self, service: str, chain: Chain | ChainError | None) -> Compiled:
         self.names.add(service)
         outside = self._external(service)
         if outside is not None:
             self.protocol = outside[1]
             routes: tuple[Route, ...] = (Route(EVERYTHING, self._whole(self._resolve(service))),)
         else:
-            chain = compile_chain(self.world.entries, service, zone=self.world.zone)
+            if isinstance(chain, ChainError):
+                return _unroutable(self.world, service, chain)
+            chain = chain or compile_chain(self.world.entries, service, zone=self.world.zone)
             self.names |= chain.reads
             self.protocol = chain.protocol
             self.resolved.update(chain.resolved)
@@ -115,12 +126,14 @@ class _Work:
         if self.world.rollouts:
             routes = tuple(self._rolling_out(route) for route in routes)
         for target in dict.fromkeys(_targets(routes)):
-            self.settings[target] = self._settings(target)
+            resolved, protocol = self.resolved[target], self._protocol(target)
+            self.settings[target] = self.treatment.of_target(target, resolved, protocol)
         finished = tuple(self._finished(service, route) for route in routes)
         destinations = {target: self._destination(target) for target in self.settings}
         traffic = Traffic(service, self.protocol, finished, destinations)
-        self.names |= {name for one in destinations.values() for name in one.services}
-        return Compiled(traffic, frozenset(self.names), None, tuple(self.losers))
+        services = frozenset(name for one in destinations.values() for name in one.services)
+        names = services | self.names
+        return Compiled(traffic, names, services, losers=tuple(self.treatment.losers))
 
     def _external(self, service: str) -> tuple[External, Protocol] | None:
         document = self.world.policies.get((external_service.KIND.name, service))
@@ -136,7 +149,7 @@ class _Work:
             target = Target(service)
             self.resolved[target] = Resolved(Instances(target))
             return target
-        found = resolve(self.world.entries, service, subset, zone=self.world.zone)
+        found = resolve(self.world.entries, service, subset, zone=self.world.zone, by=self.by)
         self.names |= found.reads
         target = found.selection.target
         self.resolved[target] = found
@@ -151,23 +164,27 @@ class _Work:
             for route in http_route.routes(document, service):
                 earlier = found.setdefault(route.match, route)
                 if earlier is not route:
-                    self.losers.append(("route", document.label))
+                    self.treatment.losers.append(("route", document.label))
         if not found:
             return routes
         rest = routes[-1].action
         own = [self._resolved_route(service, route, rest) for route in found.values()]
+        self.by = ""
         return (*http_route.in_precedence(own), *routes)
 
     def _tcp(self, service: str, routes: tuple[Route, ...]) -> tuple[Route, ...]:
         for document in reversed(self.said.of(tcp_route.KIND.name)):
             shares = tcp_route.shares(document, service)
             if shares is not None:
+                self.by = document.label
                 resolved = tuple(self._resolved_share(share) for share in shares)
+                self.by = ""
                 origins = {"route": document.label}
                 return (Route(EVERYTHING, Forward(resolved), name=document.name, origins=origins),)
         return routes
 
     def _resolved_route(self, service: str, route: Route, rest: object) -> Route:
+        self.by = route.origins.get("route", "")
         mirrors = tuple(
             replace(mirror, target=self._resolve(mirror.target.service, mirror.target.subset))
             for mirror in route.mirrors
@@ -187,17 +204,36 @@ class _Work:
         if not isinstance(route.action, Forward):
             return route
         shares: list[Share] = []
+        origins = dict(route.origins)
         for share in route.action.shares:
             rollout = self.world.rollouts.get(share.target.service)
-            if rollout is None or share.target != self._referred(rollout.stable):
+            canary = self._canary(rollout, share.target) if rollout is not None else None
+            if rollout is None or canary is None:
                 shares.append(share)
                 continue
             new = round(share.weight * rollout.weight / WHOLE)
-            canary = replace(share, target=self._referred(rollout.canary), weight=new)
-            shares += [replace(share, weight=share.weight - new), canary]
+            origins["shares"] = f"MeshRollout {rollout.name}"
+            shares += [
+                replace(share, weight=share.weight - new),
+                replace(share, target=canary, weight=new),
+            ]
         if tuple(shares) == route.action.shares:
             return route
-        return replace(route, action=replace(route.action, shares=tuple(shares)))
+        action = replace(route.action, shares=tuple(shares))
+        return replace(route, action=action, origins=origins)
+
+    def _canary(self, rollout: Rollout, target: Target) -> Target | None:
+        """Return where calls that end at ``target`` are let go; None if they stay there."""
+        try:
+            if target != self._referred(rollout.stable):
+                return None
+            canary = self._referred(rollout.canary)
+        except ChainError as error:
+            # What cannot be reached must not take the calls of what can.
+            self.names |= error.names
+            return None
+        fits = self._protocol(canary).is_http is self.protocol.is_http
+        return canary if fits and canary != target else None
 
     def _referred(self, reference: Target) -> Target:
         return self._resolve(reference.service, reference.subset)
@@ -209,6 +245,7 @@ class _Work:
                 f"{target.name} speaks {self._protocol(target).value}, "
                 f"which calls that are routed as {self.protocol.value} cannot reach",
                 names=frozenset(self.names),
+                by=self.by,
             )
         return replace(share, target=target)
 
@@ -216,63 +253,13 @@ class _Work:
         outside = self._external(target.service)
         return outside[1] if outside is not None else self.world.protocol(target.service)
 
-    def _settings(self, target: Target) -> Settings:
-        resolved = self.resolved[target]
-        settings = replace(defaults.SETTINGS, connect_timeout=resolved.connect_timeout)
-        origins = dict(resolved.origins)
-        if resolved.balancing is not None:
-            settings = replace(settings, balancing=resolved.balancing)
-        settings = self._by_caller(settings, target, origins)
-        protocol = self._protocol(target)
-        for kind in _ON_TARGET:
-            documents = self.said.of(kind.name)
-            if documents and kind.conf is not None and kind.on_target is not None:
-                said = merge.outbound(documents, target.service)
-                merged = merge.merge(kind.conf, said)
-                if merged is not None:
-                    settings = kind.on_target(merged.conf, settings, protocol)
-                    self._note(kind.name, merged, origins)
-        return replace(settings, origins=origins)
-
-    def _by_caller(self, settings: Settings, target: Target, origins: dict[str, str]) -> Settings:
-        """Apply the ``UpstreamConfig`` of the caller's own service-defaults."""
-        if self.caller is None:
-            return settings
-        said = _over(self.caller.upstream, self.caller.upstreams.get(target.service))
-        if said == NO_UPSTREAM_DEFAULTS:
-            return settings
-        label = f"service-defaults {self.caller.name}"
-        if said.connect_timeout is not None:
-            settings = replace(settings, connect_timeout=said.connect_timeout)
-            origins["connect_timeout"] = label
-        if said.limits is not None:
-            settings = replace(settings, limits=said.limits)
-            origins["limits"] = label
-        if said.outlier is not None:
-            settings = replace(settings, outlier=said.outlier)
-            origins["outlier"] = label
-        return settings
-
     def _finished(self, service: str, route: Route) -> Route:
-        route = defaults.on_route(route, self.protocol)
-        origins = dict(route.origins)
-        for kind in _ON_ROUTE:
-            documents = self.said.of(kind.name)
-            if documents and kind.conf is not None and kind.on_route is not None:
-                said = merge.outbound(documents, service, route=route.name)
-                merged = merge.merge(kind.conf, said)
-                if merged is not None:
-                    route = kind.on_route(merged.conf, route, self.protocol)
-                    self._note(kind.name, merged, origins)
+        route = self.treatment.of_route(service, route, self.protocol)
         if isinstance(route.action, Forward) and route.action.shares:
             # The shares have one hash among them: the first that wants one decides, as in Consul.
             wanted = (self.settings[one.target].balancing.hashing for one in route.action.shares)
             route = replace(route, hashing=next(filter(None, wanted), ()))
-        return replace(route, origins=origins)
-
-    def _note(self, kind: str, merged: merge.Merged[merge.C], origins: dict[str, str]) -> None:
-        origins.update((f"{kind}.{path}", label) for path, label in merged.origins.items())
-        self.losers += [(f"{kind}.{path}", label) for path, label in merged.losers]
+        return route
 
     def _destination(self, target: Target) -> Destination:
         resolved = self.resolved[target]
@@ -291,13 +278,3 @@ def _targets(routes: Iterable[Route]) -> Iterator[Target]:
         if isinstance(route.action, Forward):
             yield from (share.target for share in route.action.shares)
         yield from (mirror.target for mirror in route.mirrors)
-
-
-def _over(general: UpstreamDefaults, specific: UpstreamDefaults | None) -> UpstreamDefaults:
-    if specific is None:
-        return general
-    return UpstreamDefaults(
-        specific.limits or general.limits,
-        specific.outlier or general.outlier,
-        specific.connect_timeout or general.connect_timeout,
-    )

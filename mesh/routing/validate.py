@@ -22,6 +22,7 @@ from mesh.policies.selection import Selection
 from mesh.policies.shape import ProxyRef
 from mesh.routing.inbound import compile_inbound, is_about_callers
 from mesh.routing.outbound import compile_traffic
+from mesh.routing.rollouts import obstacle
 from mesh.world.snapshot import World
 
 Policies = Mapping[tuple[str, str], Document]
@@ -52,6 +53,8 @@ class _Work:
                 yield from self._calls(document, index, service)
             if is_about_callers(document):
                 yield from self._inbound(document)
+            if self.zone_known and (wrong := obstacle(self.world, document)):
+                yield document.label, Violation("spec", wrong)
         yield from _overlaps(documents)
 
     def _references(self, document: Document) -> Iterator[Finding]:
@@ -70,7 +73,8 @@ class _Work:
         if compiled.error is not None:
             if self.zone_known:
                 for fault in compiled.error.faults:
-                    yield document.label, Violation(path, str(fault))
+                    own = fault.entry == document.label
+                    yield document.label, Violation(path, str(fault.violation if own else fault))
             return
         traffic = compiled.traffic
         if self.zone_known:

@@ -23,7 +23,7 @@ from mesh.xds.grpc_framing import Status, StatusError
 from mesh.xds.peer import Peer
 from mesh.xds.responses import Push
 from mesh.xds.session import Session
-from mesh.xds.status import Nack, ProxyStatus
+from mesh.xds.status import Connected, Nack, ProxyStatus
 from mesh.xds.subscription import ProtocolViolationError
 from mesh.xds.transport import Connection
 
@@ -189,6 +189,12 @@ class ProxyCall:
         if pushes:
             self._queue(pushes)
             self.connection.pump()
+
+    def connected(self) -> Connected | None:
+        """Say who the proxy is; None before its first request."""
+        if self._need is None:
+            return None
+        return Connected(self.number, self._node, self._need, self.connection.address)
 
     def status(self) -> ProxyStatus | None:
         """Describe the proxy; None before its first request."""

@@ -26,7 +26,7 @@ from mesh.xds.grpc_framing import Status, StatusError
 from mesh.xds.limits import Limits
 from mesh.xds.pacing import Pacer
 from mesh.xds.peer import Peer, identify
-from mesh.xds.status import ProxyStatus
+from mesh.xds.status import Connected, ProxyStatus
 from mesh.xds.transport import Connection
 
 _BACKLOG: Final = 4096
@@ -139,6 +139,11 @@ class XdsServer:
         """Describe every connected proxy."""
         found = (call.status() for call in self._calls.values())
         return tuple(status for status in found if status is not None)
+
+    def connected(self) -> tuple[Connected, ...]:
+        """Say who is connected, and from where."""
+        found = (call.connected() for call in self._calls.values())
+        return tuple(one for one in found if one is not None)
 
     @property
     def connections(self) -> int:

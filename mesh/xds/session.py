@@ -7,7 +7,8 @@ Followed is Envoy's xDS protocol
   then only the newest is sent, so a slow proxy costs no memory.
 * Make before break.  A sweep sends what is added or changed in the order of
   :data:`~mesh.envoy.resource.TYPE_URLS`, and takes away in the reverse order, once the
-  clusters, listeners and routes sent are acknowledged.
+  clusters, listeners and routes sent are acknowledged.  Extensions the proxy gives up itself,
+  once no filter chain that it drains needs them.
 * While a new cluster is unacknowledged (Envoy answers when it is warm), listeners and routes
   wait, for :data:`HOLD_SECONDS` at most.  Endpoints and extensions (authorisation among them)
   never wait.

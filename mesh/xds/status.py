@@ -36,6 +36,16 @@ class TypeStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Connected:
+    """One connected proxy, for whoever goes through all of them: who it is, and from where."""
+
+    session: int
+    node: str
+    need: ProxyNeed
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class ProxyStatus:
     """One connected proxy, for an operator.
 

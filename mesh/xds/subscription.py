@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from mesh.envoy.resource import CLUSTER, LISTENER, Resource
+from mesh.envoy.resource import CLUSTER, EXTENSION, LISTENER, Resource
 from mesh.xds.responses import Batch, Outstanding
 from mesh.xds.status import Nack, TypeStatus
 
@@ -25,6 +25,8 @@ MAX_BODY: Final = 1 << 20
 """A response is cut after this many bytes; the rest follows its acknowledgement."""
 
 _WILDCARD_TYPES: Final = frozenset({CLUSTER, LISTENER})
+_RELEASED: Final = frozenset({EXTENSION})
+"""Never taken away but given up: Envoy answers 500 where a draining chain has lost a filter."""
 _NONE: Final[frozenset[str]] = frozenset()
 
 
@@ -119,17 +121,14 @@ class Subscription:
             return
         self._due &= names
         self._have = tuple(held for held in self._have if held.name in names)
-        for name in tuple(self._rejected or ()):
-            if name not in names:
-                self._accept(name)
+        self._accept(set(self._rejected or ()) - names)
 
     def acknowledge(self) -> None:
         """The outstanding response was taken."""
         if self.outstanding is None:
             return
         self.acked += 1
-        for resource in self.outstanding.upserts:
-            self._accept(resource.name)
+        self._accept(resource.name for resource in self.outstanding.upserts)
         self.outstanding = None
 
     def reject(self, reason: str, at: float) -> Nack:
@@ -157,9 +156,8 @@ class Subscription:
     def warm(self, clusters: Iterable[str]) -> None:
         """Owe the endpoints of ``clusters`` again, where they are subscribed.
 
-        A changed cluster warms up anew and waits for its endpoints, but Envoy, subscribed to
-        the name already, does not ask for them again.  (An endpoint resource bears the name
-        of its cluster.)
+        A changed cluster warms up anew and waits for its endpoints, which bear its name, but
+        Envoy, subscribed to the name already, does not ask for them again.
         """
         due = frozenset(self._names).intersection(clusters)
         if due:
@@ -188,22 +186,25 @@ class Subscription:
             return batch
         if self._alone:
             return self._retry(visible)
-        if have.keys() == {resource.name for resource in visible}:
+        names = {resource.name for resource in visible}
+        if have.keys() == names:
             self._have = visible
+            self._settled = resources
+        elif self.type_url in _RELEASED and have.keys() > names:
+            self._accept(have.keys() - names)
             self._settled = resources
         return None
 
     def removals(self, resources: tuple[Resource, ...]) -> Batch | None:
         """Return the response that takes away what the snapshot no longer has, or None."""
-        if self._settled is resources or self.outstanding is not None:
+        if self._settled is resources or self.outstanding or self.type_url in _RELEASED:
             return None
         names = {resource.name for resource in self._visible(resources)}
         gone = tuple(held.name for held in self._have if held.name not in names)
         if not gone:
             return None
         self._have = tuple(held for held in self._have if held.name in names)
-        for name in gone:
-            self._accept(name)
+        self._accept(gone)
         return Batch(removed=gone)
 
     def owes(self, resources: tuple[Resource, ...]) -> bool:
@@ -213,11 +214,9 @@ class Subscription:
         if self._settled is resources:
             return False
         have = {(held.name, held.version) for held in self._have}
-        return (
-            bool(self._due or self._alone)
-            or self._greet
-            or have != {(one.name, one.version) for one in self._visible(resources)}
-        )
+        shown = {(one.name, one.version) for one in self._visible(resources)}
+        apart = shown - have if self.type_url in _RELEASED else shown ^ have
+        return bool(self._due or self._alone or self._greet or apart)
 
     def status(self) -> TypeStatus:
         """Describe this type for an operator."""
@@ -275,8 +274,7 @@ class Subscription:
         self._due = self._due.difference(missing, (one.name for one in upserts)) or _NONE
         self._greet = False
         adds = any(one.name not in have for one in upserts)
-        for name in missing:
-            self._accept(name)
+        self._accept(missing)
         if whole and not missing and have.keys() <= {one.name for one in visible}:
             self._have = visible
         else:
@@ -295,6 +293,8 @@ class Subscription:
                 return Batch((current,))
         return None
 
-    def _accept(self, name: str) -> None:
-        if self._rejected is not None and self._rejected.pop(name, None) is not None:
-            self._rejected = self._rejected or None
+    def _accept(self, names: Iterable[str]) -> None:
+        rejected = self._rejected or {}
+        for name in names if rejected else ():
+            rejected.pop(name, None)
+        self._rejected = rejected or None

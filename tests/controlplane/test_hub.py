@@ -9,11 +9,17 @@ import pytest
 
 from mesh.controlplane.hub import Hub
 from mesh.envoy.resource import CLUSTER, Snapshot
+from mesh.model.entries import Entries, Resolver, ResolverRedirect
 from mesh.model.identity import WorkloadId
 from mesh.model.intentions import Action, Intention
 from mesh.model.proxies import ProxyNeed, Upstream
 from mesh.model.services import Instance
-from mesh.world.changes import InstancesChanged, InstancesForgotten, IntentionsChanged
+from mesh.world.changes import (
+    ConfigEntriesChanged,
+    InstancesChanged,
+    InstancesForgotten,
+    IntentionsChanged,
+)
 from mesh.world.snapshot import World
 
 WEB = WorkloadId("mesh.test", "dc1", "web")
@@ -79,6 +85,22 @@ async def test_a_proxy_hears_nothing_before_all_that_it_depends_on_is_known(
     hub.emit(known("db"))
     await all_pushes(hub)
     assert told.clusters(1) == [["api", "db"]]
+
+
+async def test_a_service_that_calls_come_to_end_at_is_asked_for(hub: Hub, told: Told) -> None:
+    hub.emit(known("api"))
+    hub.emit(known("db"))
+    await all_pushes(hub)
+    assert hub.connect(1, WEB, NEED) is not None
+    resolver = Resolver("api", redirect=ResolverRedirect(service="other"))
+    hub.emit(ConfigEntriesChanged(Entries(resolvers={"api": resolver}), {}))
+    await all_pushes(hub)
+    assert "other" in told.needed
+    # What there was stands meanwhile.
+    assert told.clusters(1) == []
+    hub.emit(known("other"))
+    await all_pushes(hub)
+    assert told.needed == {"other", "db"}
 
 
 async def test_what_is_forgotten_while_a_proxy_comes_is_not_taken_from_it(

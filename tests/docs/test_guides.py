@@ -14,11 +14,15 @@ import yaml
 from mesh.cli import main
 from mesh.config.proxy import ProxySettings
 from mesh.config.zone import ZoneSettings
+from mesh.policies.document import parse
+from mesh.policies.registry import KINDS
+from mesh.routing.validate import violations
 from tests.docs.blocks import GUIDES, Block, blocks, mesh_commands
 from tests.docs.places import DOCS
 
 _LINK = re.compile(r"\]\(([^)#:]+\.md)(?:#[^)]*)?\)")
 COMMANDS = sorted({(page, shlex.join(words)) for page, words in mesh_commands()})
+POLICY_PAGES = [each for each in sorted(GUIDES.glob("*.md")) if "type: Mesh" in each.read_text()]
 PROXY_FILES = [each for each in blocks(GUIDES / "first-zone.md", "yaml") if "proxy" in each.name]
 
 
@@ -56,6 +60,18 @@ def test_the_proxies_settings_are_valid(block: Block) -> None:
     # What the systemd unit says on the command line.
     given = {"state_dir": "/var/lib/mesh/web", "join_token_file": "/run/token"}
     assert ProxySettings.model_validate({**yaml.safe_load(block.text), **given}).for_agent()
+
+
+@pytest.mark.parametrize("page", POLICY_PAGES, ids=lambda page: page.name)
+def test_the_policies_of_a_guide_are_accepted_together(page: Path) -> None:
+    documents = [
+        parse(raw, KINDS)
+        for block in blocks(page, "yaml")
+        for raw in yaml.safe_load_all(block.text)
+        if "type" in raw
+    ]
+    assert documents
+    assert violations(None, {one.key: one for one in documents}) == ()
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.name)

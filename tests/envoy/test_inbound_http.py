@@ -64,7 +64,7 @@ def _per_filter(*routes: InboundRoute) -> list[list[str]]:
 
 def test_filters_stand_in_the_order_in_which_a_request_meets_them() -> None:
     assert _names(PLAIN_INBOUND, _EVERYTHING) == [
-        "inbound-local-limit",
+        "inbound-local-limit:1",
         "inbound-tokens",
         "inbound-claims",
         "inbound-authorization:1:authz",
@@ -126,10 +126,33 @@ def test_each_manner_of_asking_has_a_filter_of_its_own() -> None:
 
 
 def test_a_limit_per_caller_remembers_so_many_callers() -> None:
-    limit = LocalLimit(TokenBucket(1, 1), per_caller=True)
-    [(_, found)] = local_limit.on_route(InboundRoute(limit=limit))
+    routes = [InboundRoute(limit=LocalLimit(TokenBucket(1, 1), per_caller=True))]
+    [(_, found)] = local_limit.filters(routes, local_limit.names(routes))
     assert found.max_dynamic_descriptors.value == local_limit.CALLERS
-    assert found.always_consume_default_token_bucket.value is False
+    [descriptor] = found.descriptors
+    assert [(entry.key, bool(entry.value)) for entry in descriptor.entries] == [
+        ("rule", True),
+        ("caller", False),
+    ]
+
+
+def test_a_rule_has_one_bucket_however_many_routes_it_has() -> None:
+    one, two = (LocalLimit(TokenBucket(1, 1), rule=f"default/fair/{index}") for index in range(2))
+    routes = [InboundRoute(limit=one), InboundRoute(limit=two), InboundRoute(limit=one)]
+    [(_, found)] = local_limit.filters(routes, local_limit.names(routes))
+    assert len(found.descriptors) == 2
+    first, second, third = _table(*routes).virtual_hosts[0].routes
+    assert first.route.rate_limits == third.route.rate_limits != second.route.rate_limits
+
+
+def test_limits_that_answer_alike_share_a_filter() -> None:
+    limits = [
+        LocalLimit(TokenBucket(count, 1), status=status)
+        for count in (1, 2)
+        for status in (429, 503)
+    ]
+    routes = [InboundRoute(limit=limit) for limit in limits]
+    assert _names(*routes) == ["inbound-local-limit:1", "inbound-local-limit:2"]
 
 
 def test_the_intentions_filter_keeps_tokens_that_are_read_again() -> None:

@@ -60,6 +60,7 @@ def running(config: str, directory: Path) -> Iterator[dict[str, int]]:
     admin = directory / "admin.address"
     command = [envoy_binary(), "-c", "envoy.json", "--concurrency", "1", "--log-level", "warning"]
     command += ["--admin-address-path", str(admin), "--use-dynamic-base-id"]
+    command += ["--file-flush-interval-msec", "20"]
     with (directory / "envoy.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=directory)
         try:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from envoy.service.discovery.v3 import discovery_pb2
 
-from mesh.envoy.resource import CLUSTER, LISTENER, TYPE_URLS, Resource, Snapshot
+from mesh.envoy.resource import CLUSTER, EXTENSION, LISTENER, TYPE_URLS, Resource, Snapshot
 from mesh.xds.responses import Push
 from mesh.xds.session import Session
 
@@ -149,6 +149,10 @@ class Client:
             for name, version in self.content.get(type_url, {}).items()
             if self._wants(type_url, name)
         }
+
+    def may_hold(self, type_url: str) -> set[str]:
+        """Return the names that the client may end with: extensions stay until it gives them up."""
+        return self.names[type_url] if type_url == EXTENSION else set(self.expected(type_url))
 
     def _wants(self, type_url: str, name: str) -> bool:
         return type_url in (CLUSTER, LISTENER) or name in self.names[type_url]

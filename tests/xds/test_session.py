@@ -59,7 +59,22 @@ def test_removals_go_last_and_backwards() -> None:
     assert acknowledge(session, changed[:3]) == []
     removed = acknowledge(session, changed[3:4])
     assert said(removed) == [(url, [], ["b"]) for url in (ROUTE, LISTENER, ENDPOINTS, CLUSTER)]
-    assert said(acknowledge(session, changed[4:])) == [(EXTENSION, [], ["b"])]
+    assert acknowledge(session, changed[4:] + removed) == []
+
+
+def test_an_extension_is_given_up_and_never_taken_away() -> None:
+    session = connected({EXTENSION: {"a": "1", "b": "1"}})
+    assert session.offer(snapshot({EXTENSION: {"a": "1"}})) == []
+    assert session.in_sync
+    # It is still held, and so not sent again.
+    assert session.offer(snapshot({EXTENSION: {"a": "1", "b": "1"}})) == []
+    changed = session.offer(snapshot({EXTENSION: {"a": "1", "b": "2"}}))
+    assert said(changed) == [(EXTENSION, ["b"], [])]
+    assert acknowledge(session, changed) == []
+    assert session.offer(snapshot({EXTENSION: {"a": "1"}})) == []
+    assert session.receive(request(EXTENSION, unsubscribe=["b"])) == []
+    again = session.receive(request(EXTENSION, subscribe=["b"]))
+    assert said(again) == [(EXTENSION, [], ["b"])]
 
 
 def test_listeners_and_routes_wait_for_a_new_cluster_but_not_for_ever() -> None:

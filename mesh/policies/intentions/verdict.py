@@ -86,12 +86,7 @@ def outcomes(intention: Intention, protocol: Protocol, *, default_allow: bool) -
 
 def judge(intentions: IntentionsByDestination, call: Call, *, default_allow: bool) -> Verdict:
     """Decide ``call`` as the proxies do."""
-    covering = _ranked(
-        intention
-        for name in _names(call.destination)
-        for intention in intentions.get(name, ())
-        if intention.source in {call.source, WILDCARD}
-    )
+    covering = _covering(intentions, call.source, call.destination)
     if not covering:
         reason = (
             f"no intention covers {call.source} → {call.destination}: {_default(default_allow)}"
@@ -100,6 +95,20 @@ def judge(intentions: IntentionsByDestination, call: Call, *, default_allow: boo
     decisive, *rest = covering
     allowed, index, reason, conditional = _decide(decisive, call, default_allow=default_allow)
     return Verdict(allowed, decisive, index, reason, tuple(rest), conditional)
+
+
+def _covering(
+    intentions: IntentionsByDestination, source: str, destination: str
+) -> list[Intention]:
+    sources = (source, WILDCARD)
+    # Asked for each upstream of each proxy: a list is made in half the time of a generator.
+    found = [
+        intention
+        for name in _names(destination)
+        for intention in intentions.get(name, ())
+        if intention.source in sources
+    ]
+    return _ranked(found) if len(found) > 1 else found
 
 
 def can_connect(
@@ -111,12 +120,10 @@ def can_connect(
     default_allow: bool,
 ) -> bool:
     """Say whether some call from ``source`` to ``destination`` may be allowed."""
-    decisive = judge(
-        intentions, Call(source, destination, protocol), default_allow=default_allow
-    ).decided_by
-    if decisive is None:
+    covering = _covering(intentions, source, destination)
+    if not covering:
         return default_allow
-    return True in outcomes(decisive, protocol, default_allow=default_allow)
+    return True in outcomes(covering[0], protocol, default_allow=default_allow)
 
 
 _Decision = tuple[bool, int | None, str, bool]

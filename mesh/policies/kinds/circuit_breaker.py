@@ -19,6 +19,7 @@ from pydantic import Field
 from mesh.model.destinations import Detectors, Limits, Outlier, Settings
 from mesh.model.inbound import InboundTraffic
 from mesh.model.services import Protocol
+from mesh.policies.defaults import MIN_RETRIES, RETRY_BUDGET
 from mesh.policies.kind import Kind, Violations
 from mesh.policies.shape import Strict
 from mesh.policies.spec import ToAndRulesSpec
@@ -157,7 +158,12 @@ def _limits(said: ConnectionLimits, before: Limits | None) -> Limits:
         "retries": said.max_retries,
         "requests_per_connection": said.max_requests_per_connection,
     }
-    return replace(before or Limits(), **_given(fields))
+    limits = replace(before or Limits(), **_given(fields))
+    budget = limits.retry_budget, limits.min_retries
+    if said.max_retries is not None and budget == (RETRY_BUDGET, MIN_RETRIES):
+        # A budget of MeshRetry takes the number's place; that of the defaults gives way to it.
+        return replace(limits, retry_budget=None, min_retries=None)
+    return limits
 
 
 def _outlier(said: OutlierDetection, before: Outlier | None) -> Outlier | None:

@@ -1,6 +1,8 @@
 """MeshPassthrough: which hosts outside the mesh an application may call unnamed.
 
-Several policies add up: the most specific mode holds, and the hosts of all of them pass.
+Several policies add up: the most specific mode holds, and where that is ``Matched`` the hosts of
+all of them pass.  Names are believed as the application says them, so this keeps an application
+in order; it does not hold one that means ill.
 Source: Kuma's MeshPassthrough.
 """
 
@@ -35,13 +37,15 @@ class HostMatch(Strict):
     """Hosts that may be called."""
 
     type: Literal["Domain", "IP", "CIDR"]
-    """How ``value`` names them."""
+    """How ``value`` names them: by name, by address, or by a block of addresses."""
     value: str
-    """``api.example.com``, ``*.example.com``, ``192.0.2.1``, ``2001:db8::/32``."""
+    """``api.example.com``, ``*.example.com`` (all below it), ``192.0.2.1``, ``2001:db8::/32``."""
     port: Port | None = None
-    """The port; any where nothing is said."""
+    """The port; any where nothing is said.  To tell ``protocol`` or a name, a connection is looked
+    into, for which a server that speaks first waits a second: with a port, only those there are."""
     protocol: Literal["tcp", "tls", "http", "http2", "grpc"] = "tcp"
-    """What is spoken.  A domain is told by TLS's SNI or by HTTP's host, so never with ``tcp``."""
+    """What is spoken; ``tcp`` is anything, ``http`` (1.0 and 1.1), ``http2`` and ``grpc`` are in
+    plain text.  A domain is told by TLS's SNI or by HTTP's host, so never with ``tcp``."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -71,9 +75,11 @@ class PassthroughModel(Strict):
     """The ``default`` of MeshPassthrough."""
 
     passthrough_mode: Literal["All", "Matched", "None"] | None = None
-    """``All`` hosts, those that are ``Matched``, or ``None``.  ``Matched`` if hosts are given."""
+    """``All`` hosts pass, those that are ``Matched``, or ``None``.  Where hosts are given it is
+    ``Matched``; without any policy it is ``All``."""
     append_match: tuple[HostMatch, ...] = Field(default=())
-    """The hosts that may be called, beside those of other policies."""
+    """The hosts that may be called, beside those of other policies.  Another connection is closed
+    and logged; a request for another HTTP host is answered with 403."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -89,7 +95,7 @@ class PassthroughSpec(Spec):
     """The ``spec`` of MeshPassthrough."""
 
     default: PassthroughModel
-    """What passes."""
+    """What passes of the connections that the proxy captures and that go to no service."""
 
 
 def passthrough(documents: Sequence[Document]) -> Passthrough | None:
@@ -101,12 +107,10 @@ def passthrough(documents: Sequence[Document]) -> Passthrough | None:
             raise TypeError(f"{document.label} is no MeshPassthrough")
         conf = document.spec.default
         matches += [match.form() for match in conf.append_match]
-        if conf.passthrough_mode is not None:
-            mode = PassthroughMode(conf.passthrough_mode.lower())
+        # Without a mode there are hosts, or the document would have said nothing.
+        mode = PassthroughMode((conf.passthrough_mode or "Matched").lower())
     if mode is None:
-        if not matches:
-            return None
-        mode = PassthroughMode.MATCHED
+        return None
     hosts = tuple(dict.fromkeys(matches)) if mode is PassthroughMode.MATCHED else ()
     return Passthrough(mode, hosts)
 

@@ -17,100 +17,17 @@ from mesh.model.inbound import (
     GlobalLimit,
     InboundRoute,
     InboundTraffic,
-    LocalLimit,
     TokenBucket,
 )
-from mesh.model.requests import NO_EDITS, HeaderEdits
 from mesh.model.services import Protocol
 from mesh.policies.kind import Kind, Violations
+from mesh.policies.kinds.local_limit import Local
 from mesh.policies.shape import Strict
-from mesh.policies.spec import RulesSpec
-from mesh.policies.units import Count, Duration, HeaderValue, ServiceName, literal
+from mesh.policies.spec import Rule, RulesSpec
+from mesh.policies.units import Count, Duration, ServiceName
 
-_SHORTEST: Final = 0.05
-"""Seconds.  Envoy fills a bucket at most 20 times a second."""
-
-Interval = Annotated[Duration, Field(ge=_SHORTEST)]
 HeaderName = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")]
 """Narrow, because the name becomes a part of an Envoy command."""
-
-
-class Rate(Strict):
-    """So many in so much time."""
-
-    num: Count
-    """How many are admitted."""
-    interval: Interval
-    """In how much time; at least 50ms."""
-
-
-class AddedHeaders(Strict):
-    """Headers of the answer: ``set`` replaces, ``add`` appends."""
-
-    set: tuple[HeaderValue, ...] = ()
-    """Headers whose value is replaced."""
-    add: tuple[HeaderValue, ...] = ()
-    """Headers that are added to those of the same name."""
-
-    def form(self) -> HeaderEdits:
-        """Return the intermediate form."""
-        return HeaderEdits(
-            add=tuple((each.name, literal(each.value)) for each in self.add),
-            set=tuple((each.name, literal(each.value)) for each in self.set),
-        )
-
-
-class OnRateLimit(Strict):
-    """The answer to a request beyond the limit."""
-
-    status: Annotated[int, Field(ge=400, le=599)] | None = None
-    """The HTTP status; 429 where nothing is said."""
-    headers: AddedHeaders | None = None
-    """Headers of the answer."""
-
-
-class LocalHttp(Strict):
-    """A limit of requests."""
-
-    request_rate: Rate
-    """How many requests are admitted."""
-    burst: Count | None = None
-    """How many requests are admitted at once after a pause; ``requestRate.num`` where unsaid."""
-    per_caller: bool | None = None
-    """Whether each calling service has a limit of its own."""
-    on_rate_limit: OnRateLimit | None = None
-    """The answer to a request beyond the limit."""
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if self.burst is not None and self.burst < self.request_rate.num:
-            raise ValueError(
-                f"burst {self.burst} is below requestRate.num {self.request_rate.num}: "
-                "the rate could never be reached"
-            )
-        return self
-
-
-class LocalTcp(Strict):
-    """A limit of new connections."""
-
-    connection_rate: Rate
-    """How many connections are accepted; others are closed at once."""
-
-
-class Local(Strict):
-    """Limits that each proxy keeps for itself."""
-
-    http: LocalHttp | None = None
-    """Of requests; without effect on a tcp service."""
-    tcp: LocalTcp | None = None
-    """Of connections; in a rule without matches only."""
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if self.http is None and self.tcp is None:
-            raise ValueError("says nothing: give http, tcp or both")
-        return self
 
 
 class By(Strict):
@@ -204,7 +121,7 @@ def _on_inbound_route(conf: RateLimit, route: InboundRoute, protocol: Protocol) 
     if not protocol.is_http:
         return route
     if conf.local is not None and conf.local.http is not None:
-        route = replace(route, limit=_limit(conf.local.http))
+        route = replace(route, limit=conf.local.http.form())
     if conf.global_ is not None:
         route = replace(route, global_limits=(conf.global_.form(),))
     return route
@@ -217,20 +134,6 @@ def _on_inbound(conf: RateLimit, inbound: InboundTraffic, _: Protocol) -> Inboun
     return replace(inbound, connection_rate=TokenBucket(rate.num, rate.interval))
 
 
-def _limit(http: LocalHttp) -> LocalLimit:
-    rate = http.request_rate
-    bucket = TokenBucket(rate.num, rate.interval, http.burst)
-    limit = LocalLimit(bucket, per_caller=bool(http.per_caller))
-    answer = http.on_rate_limit
-    if answer is None:
-        return limit
-    return replace(
-        limit,
-        status=limit.status if answer.status is None else answer.status,
-        response_headers=NO_EDITS if answer.headers is None else answer.headers.form(),
-    )
-
-
 def _check(spec: RateLimitSpec) -> Violations:
     for index, rule in enumerate(spec.rules):
         if rule.matches and rule.default.local is not None and rule.default.local.tcp is not None:
@@ -241,18 +144,24 @@ def _check(spec: RateLimitSpec) -> Violations:
 
 
 def _named(spec: RateLimitSpec, name: str) -> RateLimitSpec:
-    """Give each global limit counters of its own unless it says with whom it shares them."""
-    rules = []
-    for index, rule in enumerate(spec.rules):
-        limit = rule.default.global_
-        if limit is None or limit.name is not None:
-            rules.append(rule)
-            continue
-        # A given name holds no "/", so that it can never be taken for one of these.
-        limit = limit.model_copy(update={"name": f"{name}/{index}"})
-        default = rule.default.model_copy(update={"global_": limit})
-        rules.append(rule.model_copy(update={"default": default}))
+    """Give each rule's limits counters and buckets of their own.
+
+    A global limit may say with whom it shares its counters.
+    """
+    # A given name holds no "/", so that it can never be taken for one of these.
+    rules = [_as(f"{name}/{index}", rule) for index, rule in enumerate(spec.rules)]
     return spec.model_copy(update={"rules": tuple(rules)})
+
+
+def _as(name: str, rule: Rule[RateLimit]) -> Rule[RateLimit]:
+    default = rule.default
+    if default.global_ is not None and default.global_.name is None:
+        limit = default.global_.model_copy(update={"name": name})
+        default = default.model_copy(update={"global_": limit})
+    if default.local is not None and default.local.http is not None:
+        local = default.local.model_copy(update={"http": default.local.http.of(name)})
+        default = default.model_copy(update={"local": local})
+    return rule.model_copy(update={"default": default})
 
 
 KIND: Final = Kind(

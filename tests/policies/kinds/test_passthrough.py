@@ -46,6 +46,12 @@ def test_the_specific_mode_holds(mode: str) -> None:
     assert found == Passthrough(PassthroughMode(mode.lower()))
 
 
+@pytest.mark.parametrize("mode", ["All", "None"])
+def test_specific_hosts_without_a_mode_hold_against_a_general_mode(mode: str) -> None:
+    found = _together(f"{{passthroughMode: {mode}}}", f"{{appendMatch: [{_MAIL}]}}")
+    assert found == Passthrough(PassthroughMode.MATCHED, (MAIL,))
+
+
 def test_an_address_is_spelt_one_way() -> None:
     found = _together("{appendMatch: [{type: IP, value: '2001:DB8:0::1'}]}")
     assert found is not None

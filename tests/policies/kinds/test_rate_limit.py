@@ -33,7 +33,7 @@ def _descriptor(name: str, mesh: str, spec: str, index: int = 0) -> tuple[tuple[
 
 def test_a_local_limit_is_a_bucket() -> None:
     route = _route("{local: {http: {requestRate: {num: 10, interval: 2s}}}}")
-    assert route.limit == LocalLimit(TokenBucket(10, 2.0))
+    assert route.limit == LocalLimit(TokenBucket(10, 2.0), rule="default/one/0")
 
 
 def test_a_local_limit_says_how_it_answers() -> None:
@@ -46,6 +46,7 @@ def test_a_local_limit_says_how_it_answers() -> None:
         per_caller=True,
         status=503,
         response_headers=HeaderEdits(set=(("x-why", "100%%"),)),
+        rule="default/one/0",
     )
 
 
