@@ -99,6 +99,31 @@ def lines(explanation: Explanation) -> list[str]:
     return said
 
 
+def text(answer: Mapping[str, Any]) -> list[str]:
+    """Write the verdict in a zone's answer for people."""
+    word = "depends on the request" if answer["depends_on_request"] else "denied"
+    if answer["allowed"]:
+        word = "allowed"
+    said = [f"{answer['source']} → {answer['destination']}: {word.upper()}"]
+    said.append(f"  {answer['reason']}")
+    if answer["decided_by"]:
+        said += ["", "Decided by:", _told(answer["decided_by"])]
+    if answer["overridden"]:
+        said += ["", "Overridden:", *map(_told, answer["overridden"])]
+    default = f"the default policy is {answer['default']}"
+    said += ["", f"{answer['destination']} speaks {answer['protocol']}; {default}."]
+    if answer["what_would_change_it"]:
+        said += ["", "What would change it:"]
+        said += [f"  - {each}." for each in answer["what_would_change_it"]]
+    return said
+
+
+def _told(intention: Mapping[str, Any]) -> str:
+    pair = f"{intention['source']} → {intention['destination']}"
+    described = f"  {intention['description']!r}" if intention["description"] else ""
+    return f"  {pair}  {intention['action']}  (precedence {intention['precedence']}){described}"
+
+
 def document(explanation: Explanation) -> dict[str, Any]:
     """Write an explanation for programs."""
     call, verdict = explanation.call, explanation.verdict

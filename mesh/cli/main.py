@@ -29,7 +29,11 @@ SECTIONS: Final[Sequence[Section]] = (
         (
             Entry("token", "Make and revoke join tokens.", "mesh.cli.token"),
             Entry("intention", "Say which service may call which.", "mesh.cli.intention"),
-            Entry("explain", "Tell whether a call is allowed, and why.", "mesh.cli.explain"),
+            Entry(
+                "explain",
+                "Tell whether a call is allowed, why, and the way that it takes.",
+                "mesh.cli.explain",
+            ),
         ),
     ),
     (
@@ -50,6 +54,7 @@ SECTIONS: Final[Sequence[Section]] = (
                 "Tell everything that is wrong with policies in files.",
                 "mesh.cli.validate",
             ),
+            Entry("rollout", "Watch and steer how new versions take over.", "mesh.cli.rollout"),
         ),
     ),
     (

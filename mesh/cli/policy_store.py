@@ -7,15 +7,17 @@ as a whole.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from mesh.cli import rollout_states
 from mesh.cli.policies import Given, faults_of, refuse, resolve
 from mesh.cli.policy_check import new_contradictions, read_entries
 from mesh.clients.consul import ConsulAddress, ConsulClient
 from mesh.clients.consul.policies import Policies
 from mesh.clients.consul.policy_records import Change, Holdings, Key, deletions, puts
+from mesh.controlplane.rollouts.store import KIND as ROLLOUT
 from mesh.model.violations import InvalidInputError
 from mesh.policies.document import DEFAULT_MESH, Document, parse
 from mesh.policies.registry import KINDS
@@ -87,8 +89,14 @@ async def holdings(address: ConsulAddress) -> Holdings:
         return found
 
 
-async def apply(address: ConsulAddress, given: Sequence[Given]) -> list[Outcome]:
-    """Make every document stand as it is given, or none.
+Validate = Callable[[Sequence[Given]], Awaitable[None]]
+"""Raises what keeps the documents given from being applied."""
+
+
+async def apply(
+    address: ConsulAddress, given: Sequence[Given], validate: Validate | None = None
+) -> list[Outcome]:
+    """Make every document stand as it is given, or none; ``validate`` hears of what changes.
 
     Raises:
         InvalidInputError: they contradict one another, or what stands.
@@ -97,8 +105,31 @@ async def apply(address: ConsulAddress, given: Sequence[Given]) -> list[Outcome]
     """
     async with opened(address) as (store, found):
         changes = plan(found, given)
-        await _change(store, found, changes, given)
+        await _check(store, found, changes, given)
+        if validate is not None:
+            await validate(
+                [one for one, change in zip(given, changes, strict=True) if change.changes]
+            )
+        await store.commit(changes)
         return [_outcome(change) for change in changes]
+
+
+async def foresee(
+    address: ConsulAddress, given: Sequence[Given], deleted: Iterable[tuple[str, str]] = ()
+) -> tuple[list[Outcome], list[tuple[str, str]]]:
+    """Tell what would become of documents that are given, and of others that are deleted.
+
+    Returned beside it are the latter, by the full names of their kinds.
+
+    Raises:
+        InvalidInputError: a kind is unknown.
+        ConsulError: Consul did not answer, or refused.
+
+    """
+    async with opened(address) as (_, found):
+        keys = _keys(found, deleted)
+        outcomes = [_outcome(each) for each in (*plan(found, given), *deletions(found, keys))]
+        return outcomes, [(key.kind, key.name) for key in keys]
 
 
 def plan(found: Holdings, given: Sequence[Given]) -> tuple[Change, ...]:
@@ -106,19 +137,25 @@ def plan(found: Holdings, given: Sequence[Given]) -> tuple[Change, ...]:
     return puts(found, (each.document.raw for each in given))
 
 
-async def delete(address: ConsulAddress, named: Iterable[tuple[str, str]]) -> list[Outcome]:
+async def delete(
+    address: ConsulAddress, named: Iterable[tuple[str, str]], *, force: bool = False
+) -> list[Outcome]:
     """Delete the documents of those kinds and names, or none.
 
     Raises:
-        InvalidInputError: what would be left is contradictory, or a kind is unknown.
+        InvalidInputError: what would be left is contradictory, a kind is unknown, or (without
+            ``force``) calls depend on a rollout.
         ConsulError: Consul did not answer, or refused.
 
     """
     async with opened(address) as (store, found):
-        kinds = known_kinds(found)
-        keys = [Key(DEFAULT_MESH, resolve(kind, kinds), name) for kind, name in named]
-        changes = deletions(found, dict.fromkeys(keys))
-        await _change(store, found, changes)
+        changes = deletions(found, _keys(found, named))
+        await _check(store, found, changes)
+        rollouts = [each.key.name for each in changes if each.key.kind == ROLLOUT]
+        if rollouts and not force:
+            await rollout_states.refuse_needed(store.client, rollouts)
+        await store.commit(changes)
+        await rollout_states.forget(store.client, rollouts)
         return [_outcome(change) for change in changes]
 
 
@@ -127,7 +164,13 @@ def known_kinds(found: Holdings) -> set[str]:
     return {*KINDS, *(key.kind for key in found.indexes), *(key.kind for key in found.versions)}
 
 
-async def _change(
+def _keys(found: Holdings, named: Iterable[tuple[str, str]]) -> list[Key]:
+    kinds = known_kinds(found)
+    keys = (Key(DEFAULT_MESH, resolve(kind, kinds), name) for kind, name in named)
+    return list(dict.fromkeys(keys))
+
+
+async def _check(
     store: Policies, found: Holdings, changes: Sequence[Change], given: Sequence[Given] = ()
 ) -> None:
     before = _documents(found)
@@ -140,7 +183,6 @@ async def _change(
         await read_entries(store.client),
     )
     refuse(faults_of(given, findings))
-    await store.commit(changes)
 
 
 def _documents(found: Holdings) -> list[Document]:

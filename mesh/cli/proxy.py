@@ -72,6 +72,13 @@ def proxy(
             help="A service to call, and where the application dials it; repeatable.",
         ),
     ] = None,
+    capture: Annotated[
+        _Text,
+        typer.Option(
+            metavar="ADDRESS:PORT",
+            help="Where the application's other connections are redirected to; none by default.",
+        ),
+    ] = None,
     inbound_address: Annotated[
         _Text, typer.Option(metavar="ADDRESS", help="Address where callers are served.")
     ] = None,
@@ -130,6 +137,7 @@ def proxy(
         "consul_token_file": _text(consul_token_file),
         "bundle_file": _text(bundle_file),
         "app": application,
+        "capture": capture,
         "upstreams": upstream or None,
         "inbound_address": inbound_address,
         "inbound_port": inbound_port,

@@ -154,6 +154,16 @@ class ZoneClient:
         """Return how the zone fares."""
         return await self._ask("GET", "/v1/status")
 
+    async def dry_run(
+        self,
+        documents: Iterable[Mapping[str, Any]],
+        deleted: Iterable[tuple[str, str]] = (),
+    ) -> Mapping[str, Any]:
+        """Return what would change if policies were applied, and others (kind, name) deleted."""
+        gone = [{"type": kind, "name": name} for kind, name in deleted]
+        body = {"apply": list(documents), "delete": gone}
+        return await self._ask("POST", "/v1/policies/dry-run", body=body)
+
     async def explain(
         self,
         source: str,
@@ -162,10 +172,12 @@ class ZoneClient:
         method: str = "",
         path: str = "",
         headers: Iterable[tuple[str, str]] = (),
+        proxy: str = "",
     ) -> Mapping[str, Any]:
-        """Return the verdict on a call, and why."""
+        """Return the verdict on a call, why, and the way that it takes from ``proxy``."""
         query = [("source", source), ("destination", destination)]
-        query += [(name, value) for name, value in (("method", method), ("path", path)) if value]
+        given = (("method", method), ("path", path), ("proxy", proxy))
+        query += [(name, value) for name, value in given if value]
         query += [("header", f"{name}={value}") for name, value in headers]
         return await self._ask("GET", "/v1/explain", query=query)
 

@@ -101,6 +101,7 @@ class ProxySettings(Section):
     inbound_port: Port = DEFAULT_INBOUND_PORT
     advertise_address: Annotated[str, AfterValidator(_real_ip)] | None = None
     app: HostPort | None = None
+    capture: HostPort | None = None
     upstreams: Annotated[tuple[Annotated[Upstream, BeforeValidator(_upstream)], ...], Listed] = ()
     registration: Literal["consul", "zone", "none"] = "consul"
     tags: Texts = ()
@@ -125,11 +126,19 @@ class ProxySettings(Section):
             found.append(("bundle_file", message))
         if self.app is not None and not _is_dialled(self.app):
             found.append(("app", "must have an IP address and a port, as in 127.0.0.1:8080"))
-        if not self.app and not self.upstreams:
-            found.append(("", "give app or upstreams: a proxy with neither has nothing to do"))
+        if self.capture is not None and not _is_dialled(self.capture):
+            found.append(("capture", "must have an IP address and a port, as in 127.0.0.1:15001"))
+        if not self.app and not self.upstreams and not self.capture:
+            found.append(
+                ("", "give app, upstreams or capture: a proxy with none has nothing to do")
+            )
         places = {(upstream.address, upstream.port) for upstream in self.upstreams}
         if len(places) < len(self.upstreams):
             found.append(("upstreams", "two of them have the same address and port"))
+        if self.capture is not None:
+            others = {*places, (self.inbound_address, self.inbound_port)}
+            if (self.capture.host, self.capture.port) in others:
+                found.append(("capture", "another listener of this proxy has this address"))
         found += [
             (f"labels.{name}", "is told by the certificate, not by a label")
             for name in sorted({"service", "zone"} & self.labels.keys())
@@ -150,6 +159,7 @@ class ProxySettings(Section):
             "proof_file": _absolute(self.join_token_file or self.consul_token_file),
             "bundle_file": _absolute(self.bundle_file),
             "inbound": self._inbound(),
+            "capture": str(self.capture) if self.capture else None,
             "advertise_address": self._advertised(),
             "upstreams": [
                 {"service": each.service, "port": each.port, "address": each.address}

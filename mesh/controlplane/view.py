@@ -10,16 +10,24 @@ from typing import Any
 
 from mesh.aio.clock import Clock
 from mesh.ca.issuer import Issuer
+from mesh.controlplane import faults
 from mesh.controlplane.api.model import ExplainQuery, Problem, ServiceSummary, StatusAnswer
+from mesh.controlplane.dryrun.forecast import Proxy
 from mesh.controlplane.hub import Hub
 from mesh.envoy.resource import Snapshot
 from mesh.model.identity import ZoneId
 from mesh.model.intentions import Intention
+from mesh.model.proxies import ProxyNeed
 from mesh.model.services import Health
+from mesh.model.violations import InvalidInputError, Violation
 from mesh.policies.intentions import Call, judge, what_would_change
+from mesh.render.parties import UnknownProxyError
+from mesh.render.way_document import whole
+from mesh.routing.requests import Request
 from mesh.sources.consul.loop import WatchStatus
 from mesh.sources.consul.problems import Problems
 from mesh.sources.consul.watch import ConsulSource
+from mesh.world.snapshot import World
 from mesh.xds.server import XdsServer
 from mesh.xds.status import ProxyStatus
 
@@ -72,10 +80,20 @@ class View:
             )
         return summaries
 
+    def world(self) -> World:
+        """Return the world as of the last change."""
+        return self.hub.world
+
+    def parties(self) -> Sequence[Proxy]:
+        """Return the connected proxies with what they need."""
+        return [Proxy(status.node, status.need) for status in self.xds.proxies()]
+
     def explain(self, query: ExplainQuery) -> Mapping[str, Any]:
-        """Return the verdict on a call, what decided it and what would change it, as JSON."""
+        """Return the verdict on a call, the way that it takes, and what decided, as JSON."""
         world = self.hub.world
-        headers = dict(header.split("=", 1) for header in query.header)
+        headers = {
+            name.lower(): value for name, value in (header.split("=", 1) for header in query.header)
+        }
         call = Call(
             query.source,
             query.destination,
@@ -86,9 +104,12 @@ class View:
         )
         verdict = judge(world.intentions, call, default_allow=world.default_allow)
         return {
+            "source": query.source,
+            "destination": query.destination,
             "allowed": verdict.allowed,
             "depends_on_request": verdict.conditional,
             "protocol": call.protocol.value,
+            "default": "allow" if world.default_allow else "deny",
             "reason": verdict.reason,
             "decided_by": _described(verdict.decided_by),
             "permission": verdict.permission_index,
@@ -96,17 +117,28 @@ class View:
             "what_would_change_it": what_would_change(
                 world.intentions, call, default_allow=world.default_allow
             ),
+            "last_good_stands": query.destination in self.hub.standing,
+            **self._way(query, headers),
         }
 
-    def problems(self) -> Sequence[Problem]:
-        """Return what Consul holds that cannot be used."""
-        return [
-            Problem(
-                kind=problem.kind,
-                name=problem.name,
-                message="; ".join(map(str, problem.violations)) + f" ({problem.standing})",
+    def _way(self, query: ExplainQuery, headers: Mapping[str, str]) -> Mapping[str, Any]:
+        connected: dict[str, list[ProxyNeed]] = {}
+        for status in self.xds.proxies():
+            connected.setdefault(status.need.service, []).append(status.need)
+        asked = Request(query.method or "GET", query.path or "/", headers)
+        try:
+            return whole(
+                self.hub.world, (query.source, query.proxy), query.destination, asked, connected
             )
-            for problem in self.found.current
+        except UnknownProxyError as error:
+            raise InvalidInputError("the query", (Violation("proxy", str(error)),)) from error
+
+    def problems(self) -> Sequence[Problem]:
+        """Return what Consul holds that cannot be used, and what cannot be made of it."""
+        return [
+            *faults.unread(self.found.current),
+            *faults.unroutable(self.hub.unroutable, self.hub.standing),
+            *faults.broken(self.hub.broken),
         ]
 
     def readiness(self) -> Sequence[str]:

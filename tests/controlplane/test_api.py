@@ -34,6 +34,7 @@ ADMIN_ROUTES = [
     ("GET", "/v1/explain"),
     ("GET", "/v1/problems"),
     ("GET", "/v1/status"),
+    ("POST", "/v1/policies/dry-run"),
 ]
 
 

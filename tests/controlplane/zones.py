@@ -18,9 +18,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from mesh.ca import tls
 from mesh.ca.issuer import Credentials, Issuer
 from mesh.clients.consul import ConsulClient
+from mesh.config.envoy_binary import installed
 from mesh.controlplane.api.app import ApiParts, api_app
 from mesh.controlplane.api.model import ExplainQuery, Problem, ServiceSummary, StatusAnswer
 from mesh.controlplane.bindings import Bindings
+from mesh.controlplane.dryrun.forecast import Proxy
+from mesh.controlplane.dryrun.office import DryRuns
 from mesh.controlplane.enrolment import Enrolment
 from mesh.controlplane.metrics import Metrics
 from mesh.controlplane.rate_limit import Rate, RateLimiter
@@ -29,6 +32,7 @@ from mesh.controlplane.tls import ZoneTls
 from mesh.controlplane.tokens import TokenOffice
 from mesh.envoy.resource import Snapshot
 from mesh.model.identity import WorkloadId, ZoneId
+from mesh.world.snapshot import World
 from mesh.xds.status import ProxyStatus
 
 ADMIN_TOKEN = "an-admin-token-for-tests-only"
@@ -36,9 +40,14 @@ PLENTY = Rate(1000, 1000)
 
 
 class StillView:
-    """A zone in which nothing happens; ``status_error`` is raised where it is set."""
+    """A zone in which nothing happens; ``status_error`` is raised where it is set.
+
+    Dry runs are about ``world`` and the proxies ``parties``.
+    """
 
     status_error: Exception | None = None
+    world = World("dc1", "mesh.test")
+    parties: Sequence[Proxy] = ()
 
     def proxies(self) -> Sequence[ProxyStatus]:
         """Answer: Nobody is connected."""
@@ -210,6 +219,7 @@ async def api_server(
         registrations=Registrations(consul, zone.zone),
         tokens=TokenOffice(zone, issuer, Bindings(consul), timedelta(days=30)),
         view=view,
+        dry_runs=DryRuns(lambda: view.world, lambda: view.parties, installed),
         metrics=metrics,
         xds=lambda: ["127.0.0.1:5679"],
         admin_token=ADMIN_TOKEN,

@@ -9,6 +9,7 @@ from mesh.cli.checks.consul_dialect import ConsulDialect
 from mesh.cli.checks.consul_entries import ConsulEntries
 from mesh.cli.checks.consul_reachable import ConsulReachable
 from mesh.cli.checks.consul_rights import ConsulRights
+from mesh.cli.checks.consul_routes import ConsulRoutes
 from mesh.cli.checks.consul_version import ConsulVersion
 from mesh.cli.checks.local_envoy import LocalEnvoy
 from mesh.cli.checks.local_openssl import LocalOpenssl
@@ -17,6 +18,7 @@ from mesh.cli.checks.surroundings import Surroundings, ZonePlace
 from mesh.cli.checks.vault_policy import VaultPolicy
 from mesh.cli.checks.vault_unsealed import VaultUnsealed
 from mesh.cli.checks.zone_absent import ZoneAbsent
+from mesh.cli.checks.zone_problems import ZoneProblems
 from mesh.cli.checks.zone_proxies import ZoneProxies
 from mesh.cli.checks.zone_reachable import ZoneReachable
 from mesh.cli.checks.zone_status import ZoneStatus
@@ -38,6 +40,7 @@ def consul(surroundings: Surroundings) -> Section:
         ConsulDialect(client),
         ConsulDefaultPolicy(client),
         ConsulEntries(surroundings),
+        ConsulRoutes(surroundings),
         ClockSkew("Consul", consul_clock(client.address), clock),
     )
     return Section("Consul", checks)
@@ -58,5 +61,6 @@ def zone(place: ZonePlace, surroundings: Surroundings) -> Section:
         ClockSkew("the zone", zone_clock(place), clock),
         ZoneStatus(place, clock),
         ZoneProxies(place, clock),
+        ZoneProblems(place),
     )
     return Section("Zone", checks)

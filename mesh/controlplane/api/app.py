@@ -21,13 +21,23 @@ from pydantic import BaseModel, ValidationError
 from mesh.ca.issuer import Issuer
 from mesh.clients.consul import ConsulError
 from mesh.controlplane import openapi
-from mesh.controlplane.api import bundle, enrol, errors, proxies, registrations, state, tokens
+from mesh.controlplane.api import (
+    bundle,
+    enrol,
+    errors,
+    policies,
+    proxies,
+    registrations,
+    state,
+    tokens,
+)
 from mesh.controlplane.api.callers import check_admin, check_workload
 from mesh.controlplane.api.enrol import XdsAddresses
 from mesh.controlplane.api.errors import ApiError
 from mesh.controlplane.api.model import Document, Nothing
 from mesh.controlplane.api.route import AnyRoute, Call, Caller, Reads, Route
 from mesh.controlplane.api.view import ZoneView
+from mesh.controlplane.dryrun.office import DryRuns
 from mesh.controlplane.enrolment import Enrolment
 from mesh.controlplane.metrics import Metrics
 from mesh.controlplane.registrations import Registrations
@@ -62,6 +72,7 @@ class ApiParts:
     registrations: Registrations
     tokens: TokenOffice
     view: ZoneView
+    dry_runs: DryRuns
     metrics: Metrics
     xds: XdsAddresses
     admin_token: str
@@ -76,6 +87,7 @@ def all_routes(parts: ApiParts) -> list[AnyRoute]:
         *tokens.routes(parts.tokens),
         *proxies.routes(parts.view),
         *state.routes(parts.view),
+        *policies.routes(parts.dry_runs),
     ]
 
     async def describe(_call: Call, _request: Nothing) -> Document:
@@ -183,6 +195,8 @@ async def _parse(route: AnyRoute, request: web.Request) -> BaseModel:
     try:
         match route.reads:
             case Reads.BODY:
+                if route.largest:
+                    request = request.clone(client_max_size=route.largest)
                 body = await request.read()
                 if request.content_type != "application/json":
                     raise ApiError(

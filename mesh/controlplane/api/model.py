@@ -236,7 +236,10 @@ def _listed(value: object) -> object:
 
 
 class ExplainQuery(Wire):
-    """A call to be judged; ``header`` is ``name=value`` and may be repeated."""
+    """A call to be judged; ``header`` is ``name=value`` and may be repeated.
+
+    ``proxy`` is the instance of the source that calls: the first by its id, if none is named.
+    """
 
     source: ServiceName
     destination: ServiceName
@@ -245,15 +248,24 @@ class ExplainQuery(Wire):
     header: Annotated[
         list[Annotated[str, Field(pattern=r"^[^=]+=")]], BeforeValidator(_listed)
     ] = []
+    proxy: str = ""
 
 
 class Problem(Wire):
-    """Something in Consul that cannot be used; the last good version stands."""
+    """Something that cannot be used as it stands.
+
+    ``kind`` and ``name`` say who is to blame: an entry, a policy, or a part of a proxy's
+    configuration that cannot be made.  ``standing`` tells what holds meanwhile, ``services``
+    calls to whom are concerned.
+    """
 
     kind: str
     name: str
     message: str
     since: AwareDatetime | None = None
+    violations: list[ViolationBody] = []
+    standing: str = ""
+    services: list[str] = []
 
 
 class ProblemsAnswer(Wire):

@@ -56,7 +56,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Route(Generic[Request]):
-    """A method on a path.  ``reads`` says whether ``request`` is the body or the query."""
+    """A method on a path.  ``reads`` says whether ``request`` is the body or the query.
+
+    ``largest`` is how many bytes of a body are read, where that is more than usual.
+    """
 
     method: str
     path: str
@@ -67,6 +70,7 @@ class Route(Generic[Request]):
     answer: type[BaseModel]
     handler: Callable[[Call, Request], Awaitable[BaseModel]]
     status: int = 200
+    largest: int = 0
 
 
 AnyRoute = Route[Any]

@@ -1,0 +1,111 @@
+"""What Consul holds about the way of one call, beside what it holds about authorization."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any, Final
+
+from mesh.cli.facts import Facts, read_facts
+from mesh.clients.consul import ConsulAddress, ConsulClient, ConsulError, KeyValue
+from mesh.model.proxies import ProxyNeed
+from mesh.render.parties import registered
+from mesh.routing.memo import Compositions
+from mesh.sources.consul import policies, rollouts
+from mesh.sources.consul.knowledge import Knowledge
+from mesh.sources.consul.problems import Problems
+from mesh.world.changes import Change
+from mesh.world.reduce import reduce
+from mesh.world.snapshot import World
+
+_MOST: Final = 100
+"""Services whose instances are asked for; a call that may end at more is not for people."""
+
+
+async def ask(
+    address: ConsulAddress, source: str, destination: str
+) -> tuple[Facts, World, list[str]]:
+    """Dial Consul and read what a call from ``source`` to ``destination`` turns on.
+
+    Returned are what is held about authorization, the whole, and what could not be read of it.
+
+    Raises:
+        ConsulError: Consul did not answer, or refused what the verdict takes.
+
+    """
+    async with ConsulClient(address) as client:
+        facts = await read_facts(client)
+        reading = _Reading(client, World(await _zone(client), ""))
+        world, missing = await reading.of(facts.world, source, destination)
+        return facts, world, missing
+
+
+async def _zone(client: ConsulClient) -> str:
+    try:
+        return str((await client.agent_self())["Config"]["Datacenter"])
+    except (ConsulError, KeyError):
+        # Only entries that name the zone, and policies that select by it, need to know.
+        return ""
+
+
+class _Reading:
+    """One reading; what Consul refuses is noted in ``missing``."""
+
+    def __init__(self, client: ConsulClient, world: World) -> None:
+        self._client = client
+        self._zone = world.zone
+        self._world = world
+        self._problems = Problems()
+        self._knowledge = Knowledge(self._take, self._problems)
+        self._missing: list[str] = []
+
+    async def of(self, world: World, source: str, destination: str) -> tuple[World, list[str]]:
+        self._world = replace(world, zone=self._zone)
+        await self._keys(policies.PREFIX, self._knowledge.policies)
+        await self._keys(rollouts.PREFIX, self._knowledge.rollouts)
+        await self._instances(source)
+        await self._instances(destination)
+        while unknown := self._unknown(source, destination)[:_MOST]:
+            for service in unknown:
+                await self._instances(service)
+        self._missing += (
+            f"{each.kind} {each.name} is malformed, {each.standing}: "
+            + "; ".join(map(str, each.violations))
+            for each in self._problems.current
+        )
+        return self._world, self._missing
+
+    def _take(self, change: Change) -> None:
+        self._world, _ = reduce(self._world, change)
+
+    async def _keys(self, prefix: str, take: Callable[[tuple[KeyValue, ...]], None]) -> None:
+        answer = await self._read(f"what stands below {prefix}", self._client.kv_list(prefix))
+        if answer is not None:
+            take(answer.value)
+
+    async def _instances(self, service: str) -> None:
+        found = await self._read(
+            f"the instances of {service}", self._client.health_connect(service)
+        )
+        self._knowledge.instances(service, found.value if found is not None else ())
+
+    async def _read(self, what: str, call: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return await call
+        except ConsulError as error:
+            self._missing.append(f"{what} cannot be read, and is left out: {error}")
+            return None
+
+    def _unknown(self, source: str, destination: str) -> list[str]:
+        """Return the services that calls may end at, and that were not asked for yet."""
+        known = Compositions(self._world)
+        callers = [ProxyNeed(source, self._zone, None), *registered(self._world, source)]
+        names = {
+            name
+            for need in callers
+            for one in known.traffic(
+                source, known.selection(need), destination
+            ).traffic.destinations.values()
+            for name in one.services
+        }
+        return sorted(names - self._world.instances.keys())
