@@ -12,7 +12,7 @@ import pytest
 from mesh.agent.errors import SettingsError
 from mesh.agent.settings import AgentSettings
 from mesh.config.proxy import load_proxy
-from mesh.model.proxies import Inbound, Upstream
+from mesh.model.proxies import Capture, Inbound, Upstream
 from mesh.model.violations import InvalidInputError
 
 LEAST: dict[str, Any] = {
@@ -36,6 +36,24 @@ def test_the_least_that_is_needed() -> None:
     assert settings.zone_api == (("zone.example", 5678),)
     assert (settings.register, settings.proof_kind) == ("consul", "join-token")
     assert settings.advertise_address is None
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, None),
+        ("127.0.0.1:15001", Capture("127.0.0.1", 15001)),
+        ("[::]:15001", Capture("::", 15001)),
+    ],
+)
+def test_the_place_of_captured_connections_reaches_the_need(
+    given: str | None, expected: Capture | None
+) -> None:
+    assert agent({**LEAST, "capture": given}).need("dc1").capture == expected
+
+
+def test_a_proxy_may_do_nothing_but_capture() -> None:
+    assert agent({**LEAST, "app": None, "capture": "127.0.0.1:15001"}).inbound is None
 
 
 def test_everything_from_a_file(tmp_path: Path) -> None:
@@ -95,6 +113,10 @@ def test_the_environment_and_the_command_line_stand_over_the_file(
         ({"advertise_address": "0.0.0.0"}, ("advertise_address", "callers")),  # noqa: S104 - refused
         ({"app": "localhost:80"}, ("IP address",)),
         ({"app": None}, ("nothing to do",)),
+        ({"capture": "localhost:15001"}, ("capture", "IP address")),
+        ({"capture": "127.0.0.1:0"}, ("capture", "IP address")),
+        ({"capture": "127.0.0.1:1", "upstreams": ["a:1"]}, ("another listener",)),
+        ({"capture": "0.0.0.0:15006"}, ("another listener",)),
         ({"zone_api": []}, ("zone_api",)),
         ({"upstreams": ["api"]}, ("service:port",)),
         ({"upstreams": ["a:1", "b:1"]}, ("same address",)),

@@ -6,6 +6,8 @@ registry one at a time, each of which must reach exactly the proxies that it con
 from the beginning of the write to the last acknowledgement.  The floor is the same kind of write
 and a plain blocking query that waits for it: what the registry and HTTP cost without a mesh.
 
+Last, the pure core makes the same estate's configuration by itself (``bench_render``).
+
 A proxy that is not given what it must be given ends the bench with exit code 1.
 ``--profile time|memory`` tells where a zone's time or memory goes, and spoils the figures.
 """
@@ -28,7 +30,14 @@ from typing import Any, Final
 from mesh.clients.consul import ConsulClient, ConsulError
 from mesh.demo.processes import ProcessError
 from mesh.model.services import Health
-from tests.bench.changes import Change, instance_changes, intention_changes
+from tests.bench.bench_render import measure as measure_rendering
+from tests.bench.changes import (
+    Change,
+    entry_changes,
+    instance_changes,
+    intention_changes,
+    policy_changes,
+)
 from tests.bench.driver import FleetError, FleetProcess
 from tests.bench.report import Figure, publish, quantile
 from tests.bench.shape import Shape, Size, check, host, registration
@@ -36,6 +45,14 @@ from tests.bench.zone import BenchError, Zone, fill, issue
 
 INSTANCE_CHANGES: Final = 50
 INTENTION_CHANGES: Final = 20
+ROUTE_CHANGES: Final = 20
+"""Of each kind: by policy and by entry."""
+_SERIES: Final = (
+    ("instance", instance_changes, INSTANCE_CHANGES),
+    ("intention", intention_changes, INTENTION_CHANGES),
+    ("policy_route", policy_changes, ROUTE_CHANGES),
+    ("entry_route", entry_changes, ROUTE_CHANGES),
+)
 _FLOOR_CHANGES: Final = 20
 _FLOOR_SERVICE: Final = "floor"
 _UP_WITHIN: Final = 120.0
@@ -131,21 +148,21 @@ class Bench:
     async def _changes(
         self, zone: Zone, fleet: FleetProcess, shape: Shape, client: ConsulClient
     ) -> None:
-        instances = await _measure(zone, fleet, instance_changes(shape, client, INSTANCE_CHANGES))
-        zone.mark()
-        intentions = await _measure(
-            zone, fleet, intention_changes(shape, client, INTENTION_CHANGES)
-        )
-        zone.mark()
+        series: dict[str, Measured] = {}
+        for name, changes, count in _SERIES:
+            series[name] = await _measure(zone, fleet, changes(shape, client, count))
+            zone.mark()
         floor = await _floor(shape, client)
-        for name, series in (("instance", instances), ("intention", intentions)):
-            self._latencies(f"{name}_change", series.latencies)
-            self._figure(f"{name}_write_p50", quantile(series.writes, 0.5) * 1000, "ms")
-            self._figure(f"{name}_cpu_per_push", series.cpu / series.reached * 1e6, "us")
-            self._figure(f"{name}_cpu_per_change", series.cpu / len(series.latencies) * 1e3, "ms")
-            self._figure(f"{name}_reached", series.reached / len(series.latencies), "proxies")
-            self._figure(f"{name}_responses", series.responses / series.reached, "responses")
-        both = (instances, intentions)
+        for name, one in series.items():
+            self._latencies(f"{name}_change", one.latencies)
+            self._figure(f"{name}_write_p50", quantile(one.writes, 0.5) * 1000, "ms")
+            self._figure(f"{name}_cpu_per_push", one.cpu / one.reached * 1e6, "us")
+            self._figure(f"{name}_cpu_per_change", one.cpu / len(one.latencies) * 1e3, "ms")
+            self._figure(f"{name}_reached", one.reached / len(one.latencies), "proxies")
+            self._figure(f"{name}_responses", one.responses / one.reached, "responses")
+        routes = [*series["policy_route"].latencies, *series["entry_route"].latencies]
+        self._latencies("route_change", routes)
+        both = (series["instance"], series["intention"])
         reached = sum(one.reached for one in both)
         count = sum(len(one.latencies) for one in both)
         self._figure("zone_cpu_per_push", sum(one.cpu for one in both) / reached * 1e6, "us")
@@ -269,12 +286,17 @@ def main(arguments: list[str] | None = None) -> int:
         bench = Bench(size, Path(directory), profile)
         try:
             asyncio.run(_bounded(bench))
+            figures = bench.figures
+            if profile is None:
+                # When nothing else runs any more.
+                core = replace(size, proxies=size.services, http_share=1.0)
+                figures += measure_rendering(core)
         except (BenchError, ConsulError, FleetError, ProcessError, TimeoutError) as error:
             _say(f"bench xds failed: {type(error).__name__}: {error}")
             return 1
         except asyncio.CancelledError:
             return 128 + signal.SIGTERM
-    publish(bench.figures)
+    publish(figures)
     return 0
 
 

@@ -20,11 +20,14 @@ from tests.bench.shape import (
     Operation,
     Service,
     Shape,
+    applied,
     check,
     deregistration,
     host,
+    http_route,
     intentions,
     registration,
+    splitter,
 )
 from tests.bench.zone import BenchError
 
@@ -85,8 +88,41 @@ def intention_changes(shape: Shape, client: ConsulClient, count: int) -> Iterato
         def write(entry: dict[str, object] = entry) -> Awaitable[object]:
             return client.config_put(entry)
 
-        expected = [*_at_callee(callee), *_at_caller(caller, callee, deny=deny)]
+        expected = [*_at_callee(callee), *_at_caller(shape, caller, callee, deny=deny)]
         yield Change("deny" if deny else "allow", write, expected)
+
+
+def policy_changes(shape: Shape, client: ConsulClient, count: int) -> Iterator[Change]:
+    """Yield ``count`` changes of a MeshHTTPRoute's weights, which concern everybody."""
+    service = shape.common.name
+    for weight in _weights(count):
+        operation = applied(http_route(service, weight))
+
+        def write(operation: Operation = operation) -> Awaitable[object]:
+            return client.txn([operation])
+
+        yield Change("policy", write, [_routed_otherwise(shape)])
+
+
+def entry_changes(shape: Shape, client: ConsulClient, count: int) -> Iterator[Change]:
+    """Yield ``count`` changes of a service-splitter's weights, which concern everybody."""
+    service = shape.common.name
+    for weight in _weights(count):
+        entry = splitter(service, weight)
+
+        def write(entry: dict[str, object] = entry) -> Awaitable[object]:
+            return client.config_put(entry)
+
+        yield Change("entry", write, [_routed_otherwise(shape)])
+
+
+def _weights(count: int) -> Iterator[int]:
+    """Yield weights of which none is the one before."""
+    return (20 + number % 60 for number in range(count))
+
+
+def _routed_otherwise(shape: Shape) -> Expected:
+    return Expected(ROUTE, shape.common.name, range(shape.size.proxies))
 
 
 def _at_callee(callee: Service) -> Iterator[Expected]:
@@ -94,18 +130,18 @@ def _at_callee(callee: Service) -> Iterator[Expected]:
     yield Expected(EXTENSION, _RULES, callee.proxies)
 
 
-def _at_caller(caller: Service, callee: Service, *, deny: bool) -> Iterator[Expected]:
+def _at_caller(shape: Shape, caller: Service, callee: Service, *, deny: bool) -> Iterator[Expected]:
     yield Expected(CLUSTER, callee.name, caller.proxies, gone=deny)
     if not deny:
         yield Expected(ENDPOINTS, callee.name, caller.proxies, callee.version())
     if callee.is_http:
         yield Expected(ROUTE, callee.name, caller.proxies)
     else:
-        yield Expected(LISTENER, listener_name(_bound(caller, callee)), caller.proxies)
+        yield Expected(LISTENER, listener_name(_bound(shape, caller, callee)), caller.proxies)
 
 
-def _bound(caller: Service, callee: Service) -> Upstream:
-    return next(one for one in Shape.upstreams(caller) if one.service == callee.name)
+def _bound(shape: Shape, caller: Service, callee: Service) -> Upstream:
+    return next(one for one in shape.upstreams(caller) if one.service == callee.name)
 
 
 def _move(shape: Shape, service: Service) -> Sequence[Operation]:

@@ -88,7 +88,8 @@ class FleetProcess:
         """Begin to watch for all of ``expected``; :meth:`reached` waits for them."""
         watched = {next(self._numbers): one for one in expected if one.proxies}
         for number, one in watched.items():
-            self._tell(do="expect", id=number, timeout=seconds, **asdict(one))
+            wanted = {**asdict(one), "proxies": list(one.proxies)}
+            self._tell(do="expect", id=number, timeout=seconds, **wanted)
         for _ in watched:
             await self._hear("armed", _ANSWER_WITHIN)
         return watched

@@ -3,26 +3,39 @@
 Pure.  Every service has ``instances`` instances, each a ``connect-proxy`` registration with a
 health check beside its application's, ten to a host.  Every service calls ``upstreams`` others,
 drawn at random, and is allowed exactly those; a share of the services speaks HTTP, the rest TCP.
+Beside them stands one HTTP service that everybody calls, and may; it has no proxy in the fleet.
+Calls to it are divided between two subsets, by a ``service-splitter`` and, some of them, by a
+MeshHTTPRoute.
 Proxy *n* stands for service *n* modulo the services.
 """
 
 from __future__ import annotations
 
+import base64
 import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
+import msgspec
+
+from mesh.clients.consul import policy_records
 from mesh.envoy import endpoint
 from mesh.envoy.resource import pack
+from mesh.model.names import WILDCARD
 from mesh.model.proxies import Inbound, ProxyNeed, Upstream
 from mesh.model.services import Health, Instance
 
 ZONE: Final = "dc1"
+SUBSETS: Final = ("v1", "v2")
+"""Of the common service."""
 _PER_HOST: Final = 10
 _FIRST_PORT: Final = 20_000
 _FIRST_BIND: Final = 9_001
+_COMMON_BIND: Final = 9_000
+_APPLIED: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 Operation = Mapping[str, Any]
 """One operation of ``/v1/txn``."""
@@ -84,6 +97,8 @@ class Shape:
             service.instances = [self.new_instance(service.name) for _ in range(size.instances)]
         for number in range(size.proxies):
             self.services[names[number % len(names)]].proxies.append(number)
+        self.common = Service("common", is_http=True, callers=[WILDCARD])
+        self.common.instances = [self.new_instance("common") for _ in range(size.instances)]
 
     def new_instance(self, service: str) -> Instance:
         """Return an instance that is nowhere yet."""
@@ -105,13 +120,14 @@ class Shape:
             self.upstreams(service),
         )
 
-    @staticmethod
-    def upstreams(service: Service) -> tuple[Upstream, ...]:
+    def upstreams(self, service: Service) -> tuple[Upstream, ...]:
         """Return the upstreams of ``service`` with the ports on which it dials them.
 
-        They are numbered in its own order, so no two services share a listener.
+        They are numbered in its own order, so no two services share a listener; only the common
+        one has the same port everywhere.
         """
-        return tuple(map(Upstream, service.upstreams, itertools.count(_FIRST_BIND)))
+        own = map(Upstream, service.upstreams, itertools.count(_FIRST_BIND))
+        return (*own, Upstream(self.common.name, _COMMON_BIND))
 
     def reached_by(self, service: Service) -> list[int]:
         """Return the proxies that ``service`` has as an upstream."""
@@ -121,16 +137,27 @@ class Shape:
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """Yield the configuration entries."""
-        for service in self.services.values():
+        for service in (*self.services.values(), self.common):
             if service.is_http:
                 yield {"Kind": "service-defaults", "Name": service.name, "Protocol": "http"}
             if service.callers:
                 yield intentions(service)
 
+    def routing(self) -> Iterator[dict[str, Any]]:
+        """Yield the entries, in their order, by which calls to the common service are divided."""
+        subsets: dict[str, dict[str, Any]] = {subset: {} for subset in SUBSETS}
+        name = self.common.name
+        yield {"Kind": "service-resolver", "Name": name, "Subsets": subsets}
+        yield splitter(name, 10)
+
+    def policies(self) -> Iterator[Operation]:
+        """Yield what writes the policies."""
+        yield applied(http_route(self.common.name, 10))
+
     def registrations(self) -> Iterator[Sequence[Operation]]:
         """Yield what each instance takes in the registry; hosts come before what is on them."""
         hosts: set[str] = set()
-        for service in self.services.values():
+        for service in (*self.services.values(), self.common):
             for instance in service.instances:
                 new = instance.node not in hosts
                 hosts.add(instance.node)
@@ -143,6 +170,38 @@ def intentions(service: Service, denied: str = "") -> dict[str, Any]:
         {"Name": name, "Action": "deny" if name == denied else "allow"} for name in service.callers
     ]
     return {"Kind": "service-intentions", "Name": service.name, "Sources": sources}
+
+
+def splitter(service: str, weight: int) -> dict[str, Any]:
+    """Return the entry that gives the second subset of ``service`` ``weight`` percent."""
+    weights = zip(SUBSETS, (100 - weight, weight), strict=True)
+    splits = [{"Weight": weight, "ServiceSubset": subset} for subset, weight in weights]
+    return {"Kind": "service-splitter", "Name": service, "Splits": splits}
+
+
+def http_route(service: str, weight: int) -> dict[str, Any]:
+    """Return a policy that gives the second subset of ``service`` ``weight`` percent.
+
+    It is about some of the requests; the others go as the entries have it.
+    """
+    backends = [
+        {"kind": "MeshService", "name": service, "subset": subset, "weight": weight}
+        for subset, weight in zip(SUBSETS, (100 - weight, weight), strict=True)
+    ]
+    rule = {
+        "matches": [{"path": {"type": "PathPrefix", "value": "/canary"}}],
+        "default": {"backendRefs": backends},
+    }
+    called = {"kind": "MeshService", "name": service}
+    spec = {"to": [{"targetRef": called, "rules": [rule]}]}
+    return {"type": "MeshHTTPRoute", "name": service, "mesh": "default", "spec": spec}
+
+
+def applied(policy: Mapping[str, Any]) -> Operation:
+    """Return what writes ``policy``, without the history that ``mesh apply`` keeps."""
+    envelope = policy_records.Envelope(1, dict(policy), _APPLIED)
+    value = base64.b64encode(msgspec.json.encode(envelope)).decode()
+    return {"KV": {"Verb": "set", "Key": policy_records.key_of(policy).path, "Value": value}}
 
 
 def registration(service: str, instance: Instance) -> tuple[Operation, ...]:

@@ -182,6 +182,10 @@ async def fill(client: ConsulClient, shape: Shape) -> None:
             await client.config_put(entries.pop())
 
     await asyncio.gather(*(write() for _ in range(_WRITERS)))
+    # What divides calls stands on what the service speaks, and on one another.
+    for entry in shape.routing():
+        await client.config_put(entry)
+    await client.txn(list(shape.policies()))
 
 
 async def issue(ca: Path, services: Iterable[str], directory: Path) -> dict[str, tuple[str, str]]:

@@ -65,6 +65,9 @@ PROXY: Final[Mapping[str, str]] = {
     "advertise_address": "Address that callers dial. Without it, `inbound_address` if that is one "
     "address, else this host's address towards the zone.",
     "app": "Where the application listens. Without it, the proxy only calls.",
+    "capture": "Where connections of the application arrive that are redirected to the proxy, by "
+    "convention `127.0.0.1:15001`, or `[::]:15001` for IPv6 as well; MeshPassthrough says which of "
+    "them pass. Without it, nothing is captured.",
     "upstreams": "Services that the application calls: `service:port` or `service:address:port`, "
     "the place on this host where it finds them.",
     "registration": "Who is told of the instance: the Consul agent of this host, the zone, nobody.",

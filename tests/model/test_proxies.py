@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from google.protobuf import json_format, struct_pb2
 
-from mesh.model.proxies import Inbound, ProxyNeed, Upstream
+from mesh.model.proxies import Capture, Inbound, ProxyNeed, Upstream
 from mesh.model.violations import InvalidInputError
 
 NEED = ProxyNeed(
@@ -15,6 +15,8 @@ NEED = ProxyNeed(
     "dc1",
     Inbound("127.0.0.1", 15006, "::1", 8080),
     (Upstream("api", 9001), Upstream("db", 9002, "127.0.0.2")),
+    capture=Capture("::", 15001),
+    metrics="[::1]:15020",
 )
 
 
@@ -41,6 +43,7 @@ def test_every_violation_is_reported_at_once() -> None:
             {"service": "db", "port": 9001},
             "nonsense",
         ],
+        "capture": {"address": "localhost", "port": "x", "y": 1},
         "extra": True,
     }
     with pytest.raises(InvalidInputError) as refused:
@@ -56,6 +59,9 @@ def test_every_violation_is_reported_at_once() -> None:
         "upstreams[0].port",
         "upstreams[2].port",
         "upstreams[3]",
+        "capture.address",
+        "capture.port",
+        "capture.y",
         "extra",
     }
 
@@ -66,7 +72,22 @@ def test_a_role_that_is_none_is_a_violation(role: object) -> None:
         ProxyNeed.from_metadata({**NEED.to_metadata(), "role": role})
 
 
-@pytest.mark.parametrize("raw", [{"upstreams": 3}, {"upstreams": "api"}, {"inbound": []}, {}])
+@pytest.mark.parametrize(
+    "raw", [{"upstreams": 3}, {"upstreams": "api"}, {"inbound": []}, {"capture": 15001}, {}]
+)
 def test_wrong_shapes_are_violations_not_crashes(raw: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError):
+        ProxyNeed.from_metadata(raw)
+
+
+@pytest.mark.parametrize("place", [":15020", "10.0.0.7:1", "[fd00::1]:65535", ""])
+def test_where_the_agent_is_asked_is_an_address_or_the_proxys_own(place: str) -> None:
+    need = ProxyNeed("web", "dc1", None, metrics=place)
+    assert ProxyNeed.from_metadata(need.to_metadata()).metrics == place
+
+
+@pytest.mark.parametrize("place", ["host:1", "10.0.0.7", "10.0.0.7:0", "10.0.0.7:x", ":70000", 7])
+def test_anything_else_is_refused(place: object) -> None:
+    raw = {**ProxyNeed("web", "dc1", None).to_metadata(), "metrics": place}
+    with pytest.raises(InvalidInputError, match="metrics"):
         ProxyNeed.from_metadata(raw)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,13 +26,19 @@ METHODS = ("Greet", "Part")
 
 @dataclass(slots=True)
 class Behaviour:
-    """How an instance answers.  ``failures`` is how many of the next requests get ``status``."""
+    """How an instance answers.  ``failures`` is how many of the next requests get ``status``.
+
+    With ``drops`` those requests are not answered at all: the connection is closed.  ``paths``
+    have a status of their own, whatever else holds.
+    """
 
     status: int = 200
     failures: int = 0
     delay: float = 0.0
     headers: dict[str, str] = field(default_factory=dict)
     grpc_status: grpc.StatusCode | None = None
+    drops: bool = False
+    paths: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -48,6 +55,8 @@ class Application:
     active: int = 0
     busiest: int = 0
     """How many requests there are at a time, and were at most."""
+    runner: web.AppRunner | None = None
+    """What listens, for HTTP."""
 
     def reset(self) -> None:
         """Forget what was seen and behave again."""
@@ -60,6 +69,17 @@ class Application:
     def total(self) -> int:
         """How many requests or connections there were."""
         return self.seen.total()
+
+    @asynccontextmanager
+    async def away(self) -> AsyncIterator[None]:
+        """Refuse new connections within the block (HTTP only)."""
+        assert self.runner is not None
+        for site in self.runner.sites:
+            await site.stop()
+        try:
+            yield
+        finally:
+            await web.TCPSite(self.runner, HOST, self.port).start()
 
     async def hold(self) -> bool:
         """Count a request that comes in, wait as told, and say whether it shall fail."""
@@ -77,8 +97,10 @@ class Application:
 
 
 @asynccontextmanager
-async def http(app: Application) -> AsyncIterator[Application]:
-    """HTTP/1.1: answers its name and what it was asked, as JSON."""
+async def http(
+    app: Application, *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Application]:
+    """HTTP/1.1, perhaps over TLS: answers its name and what it was asked, as JSON."""
 
     async def answer(request: web.Request) -> web.Response:
         body = await request.text()
@@ -87,13 +109,19 @@ async def http(app: Application) -> AsyncIterator[Application]:
             "method": request.method,
             "path": request.path_qs,
             "host": request.headers.get("host", ""),
-            "headers": {key.lower(): value for key, value in request.headers.items()},
+            "headers": {
+                key.lower(): ", ".join(request.headers.getall(key)) for key in request.headers
+            },
             "body": body,
+            "peer": str(request.transport and request.transport.get_extra_info("peername")),
         }
         app.seen[request.path] += 1
         app.requests = [*app.requests[-99:], asked]
         fails = await app.hold()
         status = app.behaviour.status if fails or app.behaviour.status == 200 else 200
+        status = app.behaviour.paths.get(request.path, status)
+        if fails and app.behaviour.drops and request.transport is not None:
+            request.transport.close()
         headers = {"x-instance": app.name, **app.behaviour.headers}
         return web.json_response(asked, status=status, headers=headers)
 
@@ -101,7 +129,8 @@ async def http(app: Application) -> AsyncIterator[Application]:
     application.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, HOST, app.port).start()
+    await web.TCPSite(runner, HOST, app.port, ssl_context=tls).start()
+    app.runner = runner
     try:
         yield app
     finally:

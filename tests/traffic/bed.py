@@ -4,6 +4,7 @@
 ``store`` (TCP) and ``greeter`` (gRPC) one of each; ``spare`` (HTTP) is a service of its own.
 A version is the meta ``version`` of an instance, and the label of its proxy; ``api-1`` and the
 callers stand in the locality ``here``, the others ``there``.  Everybody may call everybody.
+``outside`` is an upstream of the callers that nobody registers: a place for external services.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import asyncio
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,7 @@ T = TypeVar("T")
 CALLERS = ("web", "admin")
 PROTOCOLS = {"api": "http", "spare": "http", "greeter": "grpc", "store": "tcp"}
 """What each service speaks."""
+OUTSIDE = "outside"
 INSTANCES = {
     "api-1": ("api", "v1", "here"),
     "api-2": ("api", "v1", "there"),
@@ -78,8 +80,11 @@ class Bed:
     consul: ConsulClient
     session: aiohttp.ClientSession
     apps: Mapping[str, Application]
+    doors: Mapping[str, AsyncExitStack]
+    """What closing ends each application's server."""
     _applied: set[Key] = field(default_factory=set)
     _entries: set[tuple[str, str]] = field(default_factory=set)
+    _inbound: bool = False
 
     def port(self, service: str, *, caller: str = "web") -> int:
         """Return where ``caller``'s application dials ``service``."""
@@ -144,11 +149,21 @@ class Bed:
         finally:
             writer.close()
 
-    async def apply(self, *documents: str | Mapping[str, Any]) -> None:
-        """Apply policies (YAML, or already decoded) and wait until every proxy has them."""
+    async def apply(
+        self, *documents: str | Mapping[str, Any], settle: bool = True, anew: bool = True
+    ) -> None:
+        """Apply policies (YAML, or already decoded) and wait until every proxy has them.
+
+        Without ``settle`` nobody need have taken them: for what a proxy will refuse.  Without
+        ``anew`` the callers' connections stay, even where the callee has other filters now.
+        """
         read = [_read(document) for document in documents]
         self._applied |= {Key(one.mesh, one.kind, one.name) for one in read}
-        await self._commit(read, ())
+        await self._commit(read, (), settle=settle)
+        if anew and any(one.raw["spec"].get("rules") for one in read):
+            # What is open to the callee still goes through its former filters, for seconds.
+            self._inbound = True
+            await self.renew()
 
     async def delete(self, kind: str, name: str) -> None:
         """Delete a policy and wait until no proxy has it any more."""
@@ -173,8 +188,52 @@ class Bed:
         if self._applied:
             gone, self._applied = tuple(self._applied), set()
             await self._commit((), gone)
+        if self._inbound:
+            self._inbound = False
+            await self.renew()
         for app in self.apps.values():
             app.reset()
+
+    async def problems(self) -> list[Mapping[str, Any]]:
+        """Return what the zone says is wrong with what Consul holds."""
+        found = await self._zone(lambda zone: zone.problems())
+        return list(found["problems"])
+
+    async def dry_run(
+        self, *documents: str | Mapping[str, Any], delete: Sequence[tuple[str, str]] = ()
+    ) -> Mapping[str, Any]:
+        """Return what the zone says would change."""
+        raw = [_read(document).raw for document in documents]
+        return await self._zone(lambda zone: zone.dry_run(raw, delete))
+
+    async def explain(
+        self, path: str = "/", *, service: str = "api", caller: str = "web", **options: Any
+    ) -> Mapping[str, Any]:
+        """Return what the zone says of a call."""
+        return await self._zone(lambda zone: zone.explain(caller, service, path=path, **options))
+
+    async def configuration(self) -> dict[str, dict[tuple[str, str], str]]:
+        """Return the version of every resource of every proxy, by type URL and name."""
+
+        async def ask(zone: ZoneClient) -> dict[str, dict[tuple[str, str], str]]:
+            found = {}
+            for proxy in (await zone.proxies())["proxies"]:
+                config = await zone.proxy_config(proxy["id"])
+                found[proxy["id"]] = {
+                    (type_url, each["name"]): each["version"]
+                    for type_url, listed in config["resources"].items()
+                    for each in listed
+                }
+            return found
+
+        return await self._zone(ask)
+
+    async def renew(self) -> None:
+        """Let the callers' proxies begin anew: no open connection, and no instance left out."""
+        timeout = {"targetRef": {"kind": "Mesh"}, "default": {"connectionTimeout": "4s"}}
+        another = _read({"type": "MeshTimeout", "name": "renew", "spec": {"to": [timeout]}})
+        await self._commit([another], ())
+        await self._commit((), (Key(another.mesh, another.kind, another.name),))
 
     async def in_sync(self) -> None:
         """Wait until every proxy has acknowledged the newest of everything."""
@@ -185,7 +244,67 @@ class Bed:
 
         await until("every proxy is in sync", ask)
 
-    async def _commit(self, documents: list[Document] | tuple[()], gone: tuple[Key, ...]) -> None:
+    @asynccontextmanager
+    async def down(self, instance: str) -> AsyncIterator[None]:
+        """Close the port of an instance's application for the block, its proxy still standing.
+
+        Leaving it waits until the callers are told of the instance again.
+        """
+        await self.doors[instance].aclose()
+        try:
+            yield
+        finally:
+            app = self.apps[instance]
+            service = INSTANCES[instance][0]
+            await self.doors[instance].enter_async_context(_SERVERS[PROTOCOLS[service]](app))
+            await self.in_rotation(service)
+
+    async def in_rotation(self, service: str) -> None:
+        """Wait until the callers' proxies are told of every instance of ``service``."""
+        wanted = {
+            self.estate.services[instance].inbound_port
+            for instance, (name, _, _) in INSTANCES.items()
+            if name == service
+        }
+
+        async def ask() -> bool | None:
+            for caller in CALLERS:
+                found = await self.resource(caller, "ClusterLoadAssignment", service)
+                if ports_of(found) != wanted:
+                    return None
+            return True
+
+        await until(f"the callers know every instance of {service}", ask)
+        await self.in_sync()
+
+    async def proxies(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return how each proxy stands, by ``<service>/<instance>``."""
+        found = await self._zone(lambda zone: zone.proxies())
+        return {one["id"]: one for one in found["proxies"]}
+
+    async def resources(self, service: str, kind: str, *, instance: str = "") -> dict[str, Any]:
+        """Return what a proxy was sent: of the type ``kind`` (``Cluster``), by name, as JSON."""
+        node = f"{service}/{instance or f'{service}-1'}"
+        found = await self._zone(lambda zone: zone.proxy_config(node))
+        return {
+            each["name"]: each["content"]
+            for type_url, listed in found["resources"].items()
+            if type_url.rpartition(".")[2] == kind
+            for each in listed
+        }
+
+    async def resource(self, service: str, kind: str, name: str) -> dict[str, Any]:
+        """Return one resource that a proxy was sent; empty if there is none."""
+        found = await self.resources(service, kind)
+        return dict(found.get(name, {}))
+
+    async def _commit(
+        self,
+        documents: list[Document] | tuple[()],
+        gone: tuple[Key, ...],
+        *,
+        settle: bool = True,
+    ) -> None:
         mark = uuid.uuid4().hex
         store = Policies(self.consul)
         held = await store.read(DEFAULT_MESH)
@@ -198,7 +317,8 @@ class Bed:
             return True if texts == [mark] * len(CALLERS) else None
 
         await until("the callers' proxies have the policies", seen)
-        await self.in_sync()
+        if settle:
+            await self.in_sync()
 
     async def _entries_are_in(self) -> None:
         """Wait until an entry that was written last shows at the callers' proxies."""
@@ -233,6 +353,7 @@ _ORDER = (
     "service-resolver",
     "service-defaults",
     "proxy-defaults",
+    "jwt-provider",
 )
 """Kinds in an order in which they can be deleted."""
 
@@ -248,6 +369,15 @@ async def until(what: str, ask: Callable[[], Awaitable[T | None]], *, patience: 
         await asyncio.sleep(0.02)
 
 
+def ports_of(assignment: Mapping[str, Any]) -> set[int]:
+    """Return the ports of a ClusterLoadAssignment's endpoints."""
+    return {
+        each["endpoint"]["address"]["socket_address"]["port_value"]
+        for group in assignment.get("endpoints", ())
+        for each in group.get("lb_endpoints", ())
+    }
+
+
 @asynccontextmanager
 async def made(directory: Path) -> AsyncIterator[Bed]:
     """Start everything; leaving ends it."""
@@ -259,10 +389,14 @@ async def made(directory: Path) -> AsyncIterator[Bed]:
         for service in PROTOCOLS:
             await consul.config_put(_defaults(service))
             await consul.intentions.put(Intention("*", service, Action.ALLOW))
-        apps = {}
+        await consul.intentions.put(Intention("*", OUTSIDE, Action.ALLOW))
+        apps, doors = {}, {}
         for name, (service, _, _) in INSTANCES.items():
             serve = _SERVERS[PROTOCOLS[service]]
-            apps[name] = await stack.enter_async_context(serve(Application(name, ports[name])))
+            doors[name] = await stack.enter_async_context(AsyncExitStack())
+            apps[name] = await doors[name].enter_async_context(
+                serve(Application(name, ports[name]))
+            )
         await asyncio.gather(
             *(
                 estate.start_proxy(
@@ -277,7 +411,7 @@ async def made(directory: Path) -> AsyncIterator[Bed]:
                 estate.start_proxy(
                     name,
                     app_port=ports[name],
-                    upstreams=tuple(PROTOCOLS),
+                    upstreams=(*PROTOCOLS, OUTSIDE),
                     settings={"health": {"kind": "none"}, "labels": {"locality": "here"}},
                 )
                 for name in CALLERS
@@ -286,7 +420,7 @@ async def made(directory: Path) -> AsyncIterator[Bed]:
         await estate.ready()
         connector = aiohttp.TCPConnector(limit=0)
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
-        bed = Bed(estate, consul, session, apps)
+        bed = Bed(estate, consul, session, apps, doors)
         # The mark stays: that there is no policy at all any more would be doubted for a while.
         await bed.apply()
         yield bed

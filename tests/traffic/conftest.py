@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from tests.traffic.bed import Bed, made
+from tests.traffic.callee import Authorizer, Limiter, authorizing, limiting
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -22,3 +23,17 @@ async def bed(estate: Bed) -> AsyncIterator[Bed]:
     """The estate, without what an earlier test applied."""
     yield estate
     await estate.reset()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def limiter(estate: Bed, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Limiter]:
+    """The rate limit service, as a service of the estate."""
+    async with limiting(estate, tmp_path_factory.mktemp("ratelimit")) as found:
+        yield found
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def authorizer(estate: Bed) -> AsyncIterator[Authorizer]:
+    """The authorization service, as two services of the estate."""
+    async with authorizing(estate) as found:
+        yield found
