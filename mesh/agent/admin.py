@@ -70,6 +70,17 @@ class Admin:
         """Return Envoy's metrics in Prometheus' text format."""
         return (await self._ask("GET", "/stats/prometheus?usedonly")).body
 
+    async def stats(self, pattern: str) -> Any:
+        """Return the statistics that match ``pattern`` and were ever written, as JSON."""
+        query = f"usedonly&format=json&histogram_buckets=detailed&filter={quote(pattern, safe='')}"
+        return (await self._ask("GET", f"/stats?{query}")).json()
+
+    async def clusters(self, pattern: str) -> Any:
+        """Return what is known of the hosts of clusters whose names match ``pattern``."""
+        return (
+            await self._ask("GET", f"/clusters?format=json&filter={quote(pattern, safe='')}")
+        ).json()
+
     async def fail_health(self) -> None:
         """Have HTTP connections closed after the answer at hand, and health checks fail."""
         await self._ask("POST", "/healthcheck/fail")

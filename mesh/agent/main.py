@@ -23,6 +23,7 @@ from mesh.agent.envoy_process import find_envoy
 from mesh.agent.errors import AgentError, PortTakenError
 from mesh.agent.http import RequestError
 from mesh.agent.identity import Svid
+from mesh.agent.measurements import Measurements
 from mesh.agent.recorder import Recorder
 from mesh.agent.registration import (
     ConsulRegistrar,
@@ -88,7 +89,8 @@ class Agent:
 
         """
         pages = readiness.Readiness(self._status, self._clock, self._settings)
-        server = await web.serve(self._settings.listen, pages.pages())
+        asked = {"/measurements": Measurements(lambda: self._status.admin).page}
+        server = await web.serve(self._settings.listen, pages.pages(), asked)
         try:
             svid = await self._enrolled()
             if svid is not None:

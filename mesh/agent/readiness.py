@@ -1,5 +1,7 @@
 """What the proxy tells whoever asks on its readiness port: ``/ready``, ``/live``, ``/metrics``.
 
+(``/measurements`` is there too: see ``measurements``.)
+
 Ready means that a caller may be sent here, and that the application may call: Envoy serves with
 the inbound listener and with one for each upstream, the certificate is valid, and nobody has asked
 the proxy to stop.  What is missing stands in the answer, a line each.
@@ -15,7 +17,7 @@ from http import HTTPStatus
 from typing import Final
 
 from mesh.agent import http, metrics
-from mesh.agent.admin import Condition
+from mesh.agent.admin import Admin, Condition
 from mesh.agent.envoy_process import Role
 from mesh.agent.identity import Svid
 from mesh.agent.settings import AgentSettings
@@ -35,6 +37,12 @@ class Status:
     svid: Svid | None = None
     supervisor: Supervisor | None = None
     draining: bool = False
+
+    @property
+    def admin(self) -> Admin | None:
+        """The admin interface of the Envoy that serves, if there is one."""
+        serving = self.supervisor.serving if self.supervisor else None
+        return serving.admin if serving else None
 
 
 def expected(settings: AgentSettings) -> dict[str, str]:
@@ -158,20 +166,20 @@ class Readiness:
         return own
 
     async def _condition(self) -> Condition | None:
-        serving = self._status.supervisor.serving if self._status.supervisor else None
-        if serving is None:
+        admin = self._status.admin
+        if admin is None:
             return None
         try:
-            return await serving.admin.condition()
+            return await admin.condition()
         except http.RequestError:
             return None
 
     async def _envoy_metrics(self) -> str:
-        serving = self._status.supervisor.serving if self._status.supervisor else None
-        if serving is None:
+        admin = self._status.admin
+        if admin is None:
             return ""
         try:
-            return (await serving.admin.prometheus()).decode()
+            return (await admin.prometheus()).decode()
         except http.RequestError as error:
             logger.warning("envoy's metrics cannot be read", extra={"reason": str(error)})
             return ""

@@ -20,6 +20,7 @@ from mesh.agent.settings import AgentSettings
 from mesh.agent.zone import ZoneClient
 from mesh.aio.backoff import Backoff
 from mesh.aio.clock import Clock
+from mesh.model.names import SIDECAR_SUFFIX
 from mesh.model.proxies import Inbound
 
 logger = logging.getLogger(__name__)
@@ -180,7 +181,7 @@ class Registration:
 
 def sidecar_id(instance: str) -> str:
     """Return the id under which an instance's sidecar is registered."""
-    return f"{instance}-sidecar-proxy"
+    return f"{instance}{SIDECAR_SUFFIX}"
 
 
 def consul_services(
@@ -202,7 +203,7 @@ def consul_services(
     }
     sidecar = {
         "ID": sidecar_id(settings.id),
-        "Name": f"{settings.service}-sidecar-proxy",
+        "Name": f"{settings.service}{SIDECAR_SUFFIX}",
         "Kind": "connect-proxy",
         "Address": address,
         "Port": inbound.port,

@@ -7,16 +7,19 @@ months.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Any, Final, Literal, Self, cast
 
 from mesh.agent.errors import SettingsError
-from mesh.model.proxies import Inbound, ProxyNeed, Upstream
+from mesh.model.proxies import Capture, Inbound, ProxyNeed, Upstream
 
 Address = tuple[str, int]
 """A host and a port."""
+
+_ANYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - names them, binds nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,7 @@ class AgentSettings:
     proof_file: Path
     bundle_file: Path | None = None
     inbound: Inbound | None = None
+    capture: Capture | None = None
     advertise_address: str | None = None
     upstreams: tuple[Upstream, ...] = ()
     register: Literal["consul", "zone", "none"] = "none"
@@ -73,7 +77,21 @@ class AgentSettings:
             self.upstreams,
             id=self.id,
             labels=tuple(sorted(self.labels.items())),
+            capture=self.capture,
+            metrics=self._metrics_place(),
         )
+
+    def _metrics_place(self) -> str:
+        """Return where the zone can ask this agent how calls go; empty if nowhere.
+
+        Without a host it is the address from which the proxy came to the zone.
+        """
+        host, port = self.listen
+        if host in _ANYWHERE:
+            host = self.advertise_address or ""
+        elif not _is_asked_from(host, self.advertise_address or ""):
+            return ""
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     @classmethod
     def load(cls, file: Path) -> Self:
@@ -95,6 +113,7 @@ class AgentSettings:
     def from_json(cls, raw: dict[str, Any]) -> Self:
         """Read the JSON object that :meth:`mesh.config.proxy.ProxySettings.for_agent` makes."""
         inbound = raw.get("inbound")
+        capture = raw.get("capture")
         consul = raw["consul"]
         return cls(
             **{
@@ -104,6 +123,7 @@ class AgentSettings:
                 "proof_file": Path(raw["proof_file"]),
                 "bundle_file": _path(raw.get("bundle_file")),
                 "inbound": Inbound(**inbound) if inbound else None,
+                "capture": Capture(*_address(capture)) if capture else None,
                 "upstreams": tuple(Upstream(**each) for each in raw["upstreams"]),
                 "tags": tuple(raw["tags"]),
                 "consul": Consul(
@@ -116,6 +136,16 @@ class AgentSettings:
                 "envoy": _path(raw.get("envoy")),
             }
         )
+
+
+def _is_asked_from(host: str, advertised: str) -> bool:
+    """Whether others reach ``host``: not if it is loopback and they are on other hosts."""
+    try:
+        if not ipaddress.ip_address(host).is_loopback:
+            return True
+        return ipaddress.ip_address(advertised).is_loopback
+    except ValueError:
+        return False
 
 
 def parse_address(text: str) -> Address:

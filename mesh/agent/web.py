@@ -13,6 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Final
 
 from mesh.agent.ports import taken_error
@@ -35,10 +36,16 @@ class Page:
 
 
 Handler = Callable[[], Awaitable[Page]]
+Asked = Callable[[str], Awaitable[Page]]
+"""Takes the query, without its question mark."""
+
+_NOTHING: Final[Mapping[str, Asked]] = MappingProxyType({})
 
 
-async def serve(listen: Address, pages: Mapping[str, Handler]) -> asyncio.Server:
-    """Listen, and answer each path with its page.
+async def serve(
+    listen: Address, pages: Mapping[str, Handler], questions: Mapping[str, Asked] = _NOTHING
+) -> asyncio.Server:
+    """Listen, and answer each path with its page; that of ``questions`` turns on the query.
 
     Raises:
         PortTakenError: somebody else listens there.
@@ -48,7 +55,7 @@ async def serve(listen: Address, pages: Mapping[str, Handler]) -> asyncio.Server
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(_PATIENCE):
-                writer.write(_encode(await _answer(reader, pages)))
+                writer.write(_encode(await _answer(reader, pages, questions)))
                 await writer.drain()
                 writer.close()
                 await writer.wait_closed()
@@ -65,19 +72,24 @@ async def serve(listen: Address, pages: Mapping[str, Handler]) -> asyncio.Server
         raise taken_error([f"readiness ({listen[0]}:{listen[1]})"]) from error
 
 
-async def _answer(reader: asyncio.StreamReader, pages: Mapping[str, Handler]) -> Page:
+async def _answer(
+    reader: asyncio.StreamReader, pages: Mapping[str, Handler], questions: Mapping[str, Asked]
+) -> Page:
     head = await reader.readuntil(b"\r\n\r\n")
     parts = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
     if len(parts) != _REQUEST_LINE_PARTS or not parts[2].startswith("HTTP/1."):
         return Page(HTTPStatus.BAD_REQUEST, b"not an HTTP/1.1 request\n")
     method, target, _ = parts
-    handler = pages.get(target.partition("?")[0])
-    if handler is None:
-        known = ", ".join(sorted(pages))
+    path, _, query = target.partition("?")
+    handler, asked = pages.get(path), questions.get(path)
+    if handler is None and asked is None:
+        known = ", ".join(sorted([*pages, *questions]))
         return Page(HTTPStatus.NOT_FOUND, f"not found; there are {known}\n".encode())
     if method != "GET":
         return Page(HTTPStatus.METHOD_NOT_ALLOWED, b"only GET\n")
-    return await handler()
+    if handler is not None:
+        return await handler()
+    return await asked(query) if asked is not None else Page(HTTPStatus.NOT_FOUND, b"")
 
 
 def _encode(page: Page) -> bytes:

@@ -1,1 +1,1 @@
-"""Asyncio that knows nothing of meshes: supervised tasks, backoff, a newest-value channel, time."""
+"""What a daemon needs that knows nothing of meshes: tasks, backoff, time, a log, a health port."""

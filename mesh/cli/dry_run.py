@@ -69,14 +69,14 @@ def refuse_patches(answer: Json) -> None:
 
 def parts(outcomes: Sequence[Outcome], answer: Json) -> Iterator[str | Table]:
     """Yield everything for people."""
-    yield from (each.line for each in outcomes)
     if answer["violations"]:
-        yield "\nViolations:"
+        yield "Violations:"
         for each in answer["violations"]:
             place = ": ".join(filter(None, (each["document"], each["path"])))
             yield f"  {place}: {each['message']}"
         yield "\nNothing would be applied."
         return
+    yield from (each.forecast for each in outcomes)
     proxies, connected = answer["proxies"], answer["connected"]
     yield f"\nProxies whose configuration would change ({len(proxies)} of {connected}):"
     yield Table(
@@ -102,7 +102,10 @@ def _rejected(answer: Json) -> Iterator[str]:
         yield f"  {head}{first}"
         yield from (f"    {line}" for line in more)
     if not answer["rejected"] and not envoy["unchecked"]:
-        yield f"None: Envoy was asked about {envoy['checked']}."
+        asked = envoy["checked"]
+        yield (
+            f"None: Envoy was asked about {asked}." if asked else "None: no resource would change."
+        )
     if envoy["unchecked"]:
         yield f"  {envoy['unchecked']} resources: {envoy['note']}"
 

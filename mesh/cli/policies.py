@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import typer
 from mesh.cli.arguments import refused
 from mesh.cli.documents import Place, load
 from mesh.model.violations import InvalidInputError, Violation
-from mesh.policies.document import DEFAULT_MESH, Document, parse
+from mesh.policies.document import Document, other_mesh, parse
 from mesh.policies.kind import Kind
 from mesh.policies.registry import KINDS
 
@@ -134,7 +135,7 @@ def resolve(word: str, known: Iterable[str]) -> str:
     for kind in known:
         if word.casefold() in {kind.casefold(), kind.casefold().removeprefix(_COMMON)}:
             return kind
-    raise refused(f"the kind {word!r}", f"is not one of {', '.join(known)}")
+    raise refused(f"the kind {word!r}", f"is not one of {', '.join(known)}{_meant(word, known)}")
 
 
 def readable(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,6 +148,13 @@ def _repeated(given: Iterable[Given]) -> Iterator[tuple[str, Violation]]:
     for label, count in Counter(each.document.label for each in given).items():
         if count > 1:
             yield label, Violation("name", f"is given {count} times")
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    names = {short: kind for kind in known for short in (kind, kind.removeprefix(_COMMON))}
+    folded = {name.casefold(): kind for name, kind in names.items()}
+    near = difflib.get_close_matches(word.casefold(), folded, 1)
+    return f"; did you mean {folded[near[0]]}?" if near else ""
 
 
 def _label(raw: object) -> str:
@@ -172,7 +180,5 @@ def _refuse_other_languages(raw: object) -> None:
 
 
 def _refuse_other_meshes(document: Document) -> None:
-    # It would be stored and have no effect.
-    if document.mesh != DEFAULT_MESH:
-        wrong = f"{document.mesh!r} is no mesh here: leave it out, or write {DEFAULT_MESH}"
-        raise InvalidInputError("", (Violation("mesh", wrong),))
+    if (stray := other_mesh(document)) is not None:
+        raise InvalidInputError("", (stray,))

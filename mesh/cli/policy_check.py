@@ -1,22 +1,14 @@
-"""Whether policies may stand together, for the commands that check or change them."""
+"""Consul's configuration entries, for the commands that hold policies against them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-
 from mesh.clients.consul import ConsulClient
 from mesh.model.entries import Entries
-from mesh.model.violations import Violation
-from mesh.policies.document import Document
-from mesh.routing.validate import violations
 from mesh.sources.consul.knowledge import Knowledge
 from mesh.sources.consul.problems import Problems
 from mesh.world.changes import Change
 from mesh.world.reduce import reduce
 from mesh.world.snapshot import World
-
-Finding = tuple[str, Violation]
-"""The label of a document, and what is wrong with it."""
 
 
 async def read_entries(client: ConsulClient) -> Entries:
@@ -33,24 +25,3 @@ async def read_entries(client: ConsulClient) -> Entries:
     for change in changes:
         world, _ = reduce(world, change)
     return world.entries
-
-
-def contradictions(documents: Iterable[Document], entries: Entries | None) -> tuple[Finding, ...]:
-    """Return what ``documents`` contradict of one another and of ``entries`` (if known)."""
-    return violations(entries, {document.key: document for document in documents})
-
-
-def new_contradictions(
-    before: Iterable[Document],
-    after: Iterable[Document],
-    changed: Collection[str],
-    entries: Entries,
-) -> list[Finding]:
-    """Return what is wrong ``after`` a change.
-
-    What was wrong ``before`` with documents other than the ``changed`` (labels) does not stand in
-    the way of the others.
-    """
-    known = set(contradictions(before, entries))
-    found = contradictions(after, entries)
-    return [each for each in found if each[0] in changed or each not in known]

@@ -12,8 +12,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from mesh.cli import rollout_states
+from mesh.cli.checks.consul_rights import Right
 from mesh.cli.policies import Given, faults_of, refuse, resolve
-from mesh.cli.policy_check import new_contradictions, read_entries
+from mesh.cli.policy_check import read_entries
+from mesh.cli.policy_rights import READ, WRITE, require
 from mesh.clients.consul import ConsulAddress, ConsulClient
 from mesh.clients.consul.policies import Policies
 from mesh.clients.consul.policy_records import Change, Holdings, Key, deletions, puts
@@ -21,6 +23,7 @@ from mesh.controlplane.rollouts.store import KIND as ROLLOUT
 from mesh.model.violations import InvalidInputError
 from mesh.policies.document import DEFAULT_MESH, Document, parse
 from mesh.policies.registry import KINDS
+from mesh.routing.validate import new_violations
 
 
 class State(enum.StrEnum):
@@ -54,6 +57,13 @@ class Outcome:
                 return f"{self.key.label}: {self.state}"
 
     @property
+    def forecast(self) -> str:
+        """What a person is told of it while nothing is changed yet."""
+        if self.state in {State.UNCHANGED, State.ABSENT}:
+            return self.line
+        return self.line.replace(f": {self.state}", f": would be {self.state}", 1)
+
+    @property
     def document(self) -> dict[str, object]:
         """What a program is told."""
         return {
@@ -66,14 +76,17 @@ class Outcome:
 
 
 @asynccontextmanager
-async def opened(address: ConsulAddress) -> AsyncIterator[tuple[Policies, Holdings]]:
-    """Dial Consul and read what stands.
+async def opened(
+    address: ConsulAddress, rights: Sequence[Right] = READ
+) -> AsyncIterator[tuple[Policies, Holdings]]:
+    """Dial Consul, see that the token has ``rights``, and read what stands.
 
     Raises:
         ConsulError: Consul did not answer, or refused.
 
     """
     async with ConsulClient(address) as client:
+        await require(client, rights)
         store = Policies(client)
         yield store, await store.read(DEFAULT_MESH)
 
@@ -103,7 +116,7 @@ async def apply(
         ConsulError: Consul did not answer, or refused.
 
     """
-    async with opened(address) as (store, found):
+    async with opened(address, WRITE) as (store, found):
         changes = plan(found, given)
         await _check(store, found, changes, given)
         if validate is not None:
@@ -148,7 +161,7 @@ async def delete(
         ConsulError: Consul did not answer, or refused.
 
     """
-    async with opened(address) as (store, found):
+    async with opened(address, WRITE) as (store, found):
         changes = deletions(found, _keys(found, named))
         await _check(store, found, changes)
         rollouts = [each.key.name for each in changes if each.key.kind == ROLLOUT]
@@ -175,24 +188,22 @@ async def _check(
 ) -> None:
     before = _documents(found)
     changed = {(change.key.kind, change.key.name) for change in changes}
-    kept = [each for each in before if each.key not in changed]
-    findings = new_contradictions(
-        before,
-        [*kept, *(each.document for each in given)],
-        {each.document.label for each in given},
-        await read_entries(store.client),
-    )
+    after = {key: each for key, each in before.items() if key not in changed}
+    after.update((each.document.key, each.document) for each in given)
+    labels = {each.document.label for each in given}
+    findings = new_violations(await read_entries(store.client), before, after, labels)
     refuse(faults_of(given, findings))
 
 
-def _documents(found: Holdings) -> list[Document]:
-    documents = []
+def _documents(found: Holdings) -> dict[tuple[str, str], Document]:
+    documents = {}
     for stored in found.documents.values():
         try:
-            documents.append(parse(stored.document, KINDS, version=stored.version))
+            document = parse(stored.document, KINDS, version=stored.version)
         except InvalidInputError:
             # Of a newer release, or written by hand: the zone names it, and it has no effect.
             continue
+        documents[document.key] = document
     return documents
 
 

@@ -36,6 +36,14 @@ class Kind(enum.StrEnum):
     SECRETS = "secrets"
 
 
+_NAMED_CONDITIONS: Final = {"headers": "header", "query_parameters": "query"}
+_REDIRECTS: Final = {
+    "MOVED_PERMANENTLY": 301,
+    "FOUND": 302,
+    "SEE_OTHER": 303,
+    "TEMPORARY_REDIRECT": 307,
+    "PERMANENT_REDIRECT": 308,
+}
 _KINDS: Final = {
     types.LISTENER: Kind.LISTENERS,
     types.CLUSTER: Kind.CLUSTERS,
@@ -183,16 +191,27 @@ def _route(shown: Shown) -> _Rows:
     for host in hosts:
         domains = ", ".join(host.get("domains", []))
         for route in host.get("routes", []):
-            match = ", ".join(f"{key}={value}" for key, value in route.get("match", {}).items())
+            match = ", ".join(_condition(*each) for each in route.get("match", {}).items())
             target = route.get("route", {}).get("cluster") or _action(route)
             found.append((shown.name, domains, match, target))
     return found or [(shown.name, "", "", "")]
+
+
+def _condition(name: str, value: Any) -> str:
+    if name == "safe_regex":
+        return f"regex={value.get('regex', '')}"
+    if name in _NAMED_CONDITIONS:
+        return ", ".join(f"{_NAMED_CONDITIONS[name]} {each.get('name', '')}" for each in value)
+    return f"{name}={value}"
 
 
 def _action(route: Mapping[str, Any]) -> str:
     response = route.get("direct_response")
     if response:
         return f"answers {response.get('status')}"
+    if "redirect" in route:
+        code = str(route["redirect"].get("response_code", "MOVED_PERMANENTLY"))
+        return f"redirects, {_REDIRECTS.get(code, code)}"
     weighted = route.get("route", {}).get("weighted_clusters", {}).get("clusters", [])
     return ", ".join(f"{each['name']} {each.get('weight', 0)}" for each in weighted)
 

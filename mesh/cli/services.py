@@ -13,10 +13,11 @@ from mesh.cli.consul import consul_options
 from mesh.cli.facts import Facts, read_facts, report_problems
 from mesh.cli.output import Output, OutputOption, Table, show
 from mesh.clients.consul import ConsulAddress, ConsulClient, HealthEntry
+from mesh.model.names import SIDECAR_SUFFIX
 from mesh.model.services import Health
 from mesh.policies.intentions import applicable
 from mesh.sources.consul.instances import worst
-from mesh.sources.consul.knowledge import CONSUL, SIDECAR_SUFFIX
+from mesh.sources.consul.knowledge import CONSUL
 
 app = typer.Typer()
 

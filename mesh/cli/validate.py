@@ -7,7 +7,7 @@ import typer
 from mesh.cli.errors import NO
 from mesh.cli.output import Output, OutputOption, show
 from mesh.cli.policies import Fault, FileOption, faults_of, read
-from mesh.cli.policy_check import contradictions
+from mesh.routing.validate import violations
 
 app = typer.Typer()
 
@@ -24,7 +24,7 @@ def validate(*, file: FileOption, output: OutputOption = Output.TABLE) -> None:
     wrong.
     """
     reading = read(file)
-    together = contradictions((each.document for each in reading.given), None)
+    together = violations(None, {each.document.key: each.document for each in reading.given})
     faults = [*reading.faults, *faults_of(reading.given, together)]
     labels = [each.document.label for each in reading.given]
     document = {"valid": labels, "violations": [_document(each) for each in faults]}

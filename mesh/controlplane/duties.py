@@ -1,4 +1,4 @@
-"""What only the leader of a zone does: virtual addresses, reaping, and the zone's document."""
+"""What only the leader of a zone does: addresses, reaping, rollouts, and the zone's document."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from mesh.clients.consul import ConsulClient, ConsulError
 from mesh.controlplane.hub import Hub
 from mesh.controlplane.leader import Duty
 from mesh.controlplane.reaper import Reaper
+from mesh.controlplane.rollouts.conductor import Conductor
+from mesh.controlplane.rollouts.store import RolloutStore
 from mesh.controlplane.vips import VirtualAddresses
 from mesh.model.identity import ZoneId
 
@@ -75,6 +77,7 @@ def duties(
         "virtual addresses": lambda: _again("virtual addresses", allocate, _VIPS_EVERY, clock),
         "reap registrations": lambda: _again("reap registrations", reap, _REAP_EVERY, clock),
         "forget spent tokens": lambda: _again("forget spent tokens", forget, _FORGET_EVERY, clock),
+        "conduct rollouts": lambda: Conductor(RolloutStore(consul), hub, clock).run(),
         "publish the zone": lambda: _again("publish the zone", publish, _PUBLISH_EVERY, clock),
     }
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from mesh.controlplane.api.model import Problem, ViolationBody
 from mesh.model.violations import InvalidInputError, Violation
-from mesh.policies.kinds.patching import PatchError
+from mesh.policies.kinds.proxy_patch import PatchError
 from mesh.render.parts import Part
 from mesh.routing.chain import ChainError, Fault
 from mesh.sources.consul import problems as sources

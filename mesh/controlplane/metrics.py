@@ -5,10 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
-
-CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
-"""Media type of :meth:`Metrics.expose`."""
 
 _CONVERGENCE_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
 
@@ -71,6 +67,12 @@ class Metrics:
             "mesh_knowledge_age_seconds",
             "Seconds since a source last answered.",
             ["source"],
+            registry=self.registry,
+        )
+        self.rollout_weight = Gauge(
+            "mesh_rollout_weight",
+            "Percentage of the calls that a rollout sends to its canary.",
+            ["rollout"],
             registry=self.registry,
         )
         self.leader = Gauge(

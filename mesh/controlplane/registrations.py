@@ -23,6 +23,7 @@ import msgspec
 
 from mesh.clients.consul import ConsulClient, KeyValue
 from mesh.model.identity import WorkloadId
+from mesh.model.names import SIDECAR_SUFFIX
 from mesh.model.services import NO_META, Health
 
 logger = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ def entries(registration: Registration, zone: str) -> tuple[Mapping[str, Any], .
 
     Both services carry the application's health; the lease is a check of the node, and so of both.
     """
-    sidecar_id = f"{registration.id}-sidecar-proxy"
+    sidecar_id = f"{registration.id}{SIDECAR_SUFFIX}"
     common: dict[str, Any] = {
         "Node": registration.node,
         "Address": registration.address,
@@ -140,7 +141,7 @@ def entries(registration: Registration, zone: str) -> tuple[Mapping[str, Any], .
     sidecar = {
         **shared,
         "ID": sidecar_id,
-        "Service": f"{registration.service}-sidecar-proxy",
+        "Service": f"{registration.service}{SIDECAR_SUFFIX}",
         "Kind": "connect-proxy",
         "Port": registration.port,
         "Proxy": {

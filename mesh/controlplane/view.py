@@ -24,7 +24,6 @@ from mesh.policies.intentions import Call, judge, what_would_change
 from mesh.render.parties import UnknownProxyError
 from mesh.render.way_document import whole
 from mesh.routing.requests import Request
-from mesh.sources.consul.loop import WatchStatus
 from mesh.sources.consul.problems import Problems
 from mesh.sources.consul.watch import ConsulSource
 from mesh.world.snapshot import World
@@ -146,7 +145,7 @@ class View:
         if self.source.ready.is_set():
             return []
         silent = [status for status in self.source.status() if status.last_success is None]
-        return [f"Consul has not told {_said(status)} yet" for status in silent] or [
+        return [f"Consul has not told {status.name} yet" for status in silent] or [
             "Consul has not told everything yet"
         ]
 
@@ -171,14 +170,10 @@ class View:
             or min((root.not_after for root in issuer.roots), default=None),
             warnings=[
                 *issuer.warnings,
-                *(f"Consul: {_said(each)}: {each.last_error}" for each in stale),
+                *(f"Consul: {each.name}: {each.last_error}" for each in stale),
             ],
             time=self.clock.now(),
         )
-
-
-def _said(status: WatchStatus) -> str:
-    return status.name
 
 
 def _described(intention: Intention | None) -> dict[str, Any] | None:

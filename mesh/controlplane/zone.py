@@ -18,17 +18,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
+from mesh.aio import logs
 from mesh.aio.clock import Clock, SystemClock
+from mesh.aio.health import health_app
 from mesh.aio.tasks import Tasks
 from mesh.ca.issuer import Issuer
 from mesh.clients.consul import ConsulAddress, ConsulClient
+from mesh.config.envoy_binary import installed
 from mesh.config.zone import ZoneSettings
-from mesh.controlplane import logs, token_file
+from mesh.controlplane import token_file
 from mesh.controlplane.api.app import ApiParts, api_app
 from mesh.controlplane.bindings import Bindings
+from mesh.controlplane.dryrun.office import DryRuns
 from mesh.controlplane.duties import duties
 from mesh.controlplane.enrolment import Enrolment, EnrolmentPolicy
-from mesh.controlplane.health import health_app
 from mesh.controlplane.hub import Hub
 from mesh.controlplane.issuing import issuer_for, keep_bundle
 from mesh.controlplane.leader import Leader
@@ -37,11 +40,14 @@ from mesh.controlplane.metrics import Metrics, PushMetrics, XdsMetrics
 from mesh.controlplane.rate_limit import Rate, RateLimiter
 from mesh.controlplane.reaper import Reaper
 from mesh.controlplane.registrations import Registrations
+from mesh.controlplane.rollouts.measuring import Measuring
+from mesh.controlplane.rollouts.store import RolloutStore
 from mesh.controlplane.tls import ZoneTls
 from mesh.controlplane.tokens import TokenOffice
 from mesh.controlplane.view import View
 from mesh.embedded.server import EmbeddedRegistry
 from mesh.model.identity import ZoneId
+from mesh.model.traffic import WHOLE
 from mesh.sources.consul.problems import Problems
 from mesh.sources.consul.settings import WatchSettings
 from mesh.sources.consul.watch import ConsulSource
@@ -113,7 +119,8 @@ async def _start(
         tasks.spawn("keep the certificate fresh", tls.keep_fresh(), forever=True)
     core = _core(settings, zone=zone, consul=consul, issuer=issuer, tls=xds_tls, clock=clock)
     tasks.spawn("watch Consul", core.source.run(), forever=True)
-    tasks.spawn("age of knowledge", _age(core.source, core.metrics, clock), forever=True)
+    tasks.spawn("measure rollouts", core.measuring.run(), forever=True)
+    tasks.spawn("age of knowledge", _age(core, clock), forever=True)
     parts = _api_parts(settings, core, issuer, consul, clock)
     health = health_app(core.metrics, core.view.readiness)
     await listen(stack, "metrics", health, settings.listen.metrics)
@@ -149,6 +156,7 @@ class _Core:
     xds: XdsServer
     view: View
     leader: Leader
+    measuring: Measuring
 
 
 def _core(
@@ -191,7 +199,8 @@ def _core(
         clock=clock,
     )
     leader = Leader(consul, instance, work, on_change=lead, clock=clock)
-    return _Core(metrics, source, xds, view, leader)
+    measuring = Measuring(hub, xds.connected, RolloutStore(consul), instance, clock)
+    return _Core(metrics, source, xds, view, leader, measuring)
 
 
 def _api_parts(
@@ -219,6 +228,7 @@ def _api_parts(
         registrations=Registrations(consul, zone.zone),
         tokens=TokenOffice(zone, issuer, Bindings(consul), enrolment.max_token_ttl, clock=clock),
         view=core.view,
+        dry_runs=DryRuns(core.view.world, core.view.parties, installed),
         metrics=core.metrics,
         xds=lambda: _addresses(settings)["xds"],
         admin_token=token_file.read_or_make(settings.admin_token_file),
@@ -256,14 +266,18 @@ async def _datacenter(consul: ConsulClient) -> str:
     return str((await consul.agent_self())["Config"]["Datacenter"])
 
 
-async def _age(source: ConsulSource, metrics: Metrics, clock: Clock) -> NoReturn:
-    """Show how old the knowledge of each watch is."""
+async def _age(core: _Core, clock: Clock) -> NoReturn:
+    """Show how old the knowledge of each watch is, and how far each rollout has come."""
+    metrics = core.metrics
     while True:
         now = clock.now()
-        for status in source.status():
+        for status in core.source.status():
             if status.last_success is not None:
                 age = (now - status.last_success).total_seconds()
                 metrics.knowledge_age.labels(source=status.name).set(age)
+        metrics.rollout_weight.clear()
+        for rollout in core.view.hub.world.rollouts.values():
+            metrics.rollout_weight.labels(rollout=rollout.name).set(rollout.weight * 100 / WHOLE)
         await clock.sleep(_AGE_EVERY)
 
 

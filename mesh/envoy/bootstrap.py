@@ -85,6 +85,12 @@ _KEPT_SUFFIXES: Final = (
 )
 
 
+_RECONNECTING: Final = {"base_interval": "0.5s", "max_interval": "10s"}
+"""Between attempts to reach the zone, with jitter.  Envoy begins anew only once the zone has said
+something, and a zone that comes back with nothing new says nothing: so pauses grow from one absence
+to the next, to half a minute if nothing is said here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Proxy:
     """What the bootstrap says of one proxy.
@@ -112,7 +118,13 @@ def live(proxy: Proxy) -> Json:
                 # Otherwise the node, with its hundreds of extensions, rides on every message.
                 "set_node_on_first_message_only": True,
                 "grpc_services": [
-                    {"envoy_grpc": {"cluster_name": files.XDS_CLUSTER}, "timeout": "0s"}
+                    {
+                        "envoy_grpc": {
+                            "cluster_name": files.XDS_CLUSTER,
+                            "retry_policy": {"retry_back_off": _RECONNECTING},
+                        },
+                        "timeout": "0s",
+                    }
                 ],
             },
             "cds_config": _from_zone(),

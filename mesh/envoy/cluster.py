@@ -68,18 +68,6 @@ def of_destination(
     return cluster
 
 
-def by_discovery(
-    name: str, *, protocol: Protocol, transport: base_pb2.TransportSocket
-) -> cluster_pb2.Cluster:
-    """Return a cluster whose endpoints come over ADS, dialled through ``transport``."""
-    cluster = _cluster(name, protocol)
-    cluster.type = cluster_pb2.Cluster.EDS
-    cluster.eds_cluster_config.eds_config.CopyFrom(from_ads())
-    cluster.transport_socket.CopyFrom(transport)
-    _keep_alive(cluster)
-    return cluster
-
-
 def of_address(
     name: str,
     *,

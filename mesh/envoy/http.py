@@ -1,4 +1,4 @@
-"""HTTP connection managers and routes.
+"""HTTP connection managers.
 
 A manager appears only where a request must be told from its neighbour.  Paths are normalised
 and slashes merged before any rule sees them, as L7 intentions require (CVE-2024-10005).
@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from envoy.config.core.v3 import extension_pb2
 from envoy.config.listener.v3 import listener_components_pb2
-from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.config.route.v3 import route_pb2
 from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as hcm_pb2,
 )
+from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
 
 from mesh.envoy.cors import cors_filter
 from mesh.envoy.listener import discovery
@@ -54,7 +56,7 @@ def inbound_manager(
     The application learns its caller's identity from ``x-forwarded-client-cert``.
     """
     manager = _manager(stat_prefix)
-    manager.route_config.CopyFrom(route_to(stat_prefix, cluster))
+    manager.route_config.CopyFrom(_route_to(stat_prefix, cluster))
     manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE_SET
     manager.set_current_client_cert_details.uri = True
     for name, type_url in filters:
@@ -75,6 +77,7 @@ def inbound_manager_by_routes(
     gates: Sequence[tuple[str, str]],
     filters: Sequence[tuple[str, str]],
     refusals: Sequence[tuple[str, str]],
+    told: Sequence[str] = (),
     idle_timeout: float | None = None,
 ) -> listener_components_pb2.Filter:
     """Pass what the ``gates`` let through by the route configuration ``stat_prefix``.
@@ -83,7 +86,9 @@ def inbound_manager_by_routes(
     Gates judge every request; of the filters, which come behind, each does nothing until a route
     turns it on.  For answers of the proxy itself ``refusals`` hold how the details of the
     response code begin and the body (Envoy's access log format); the first that fits is taken.
-    The application learns its caller's identity from ``x-forwarded-client-cert``.
+    Headers by which a filter tells the application something (``told``) are taken from every
+    request first: no caller shall say it in the filter's place.  The application learns its
+    caller's identity from ``x-forwarded-client-cert``.
     """
     manager = _manager(stat_prefix)
     manager.rds.route_config_name = stat_prefix
@@ -92,6 +97,8 @@ def inbound_manager_by_routes(
     manager.set_current_client_cert_details.uri = True
     if idle_timeout is not None:
         manager.common_http_protocol_options.idle_timeout.CopyFrom(duration(idle_timeout))
+    if told:
+        manager.early_header_mutation_extensions.append(_without(told))
     for name, type_url in gates:
         manager.http_filters.add(name=name, config_discovery=discovery(type_url))
     for name, type_url in filters:
@@ -143,39 +150,24 @@ def capturing_manager(
     return _filter(manager)
 
 
-def route_to(name: str, cluster: str) -> route_pb2.RouteConfiguration:
-    """Return a route configuration that sends everything to ``cluster``.
-
-    No timeout is set: a request may take as long as its caller waits, until a policy says
-    otherwise.
-    """
-    config, route = _route_configuration(name)
+def _route_to(name: str, cluster: str) -> route_pb2.RouteConfiguration:
+    """Send everything to ``cluster``, where it may take as long as its caller waits."""
+    config = route_pb2.RouteConfiguration(name=name)
+    config.validate_clusters.value = False
+    route = config.virtual_hosts.add(name=name, domains=["*"]).routes.add()
+    route.match.prefix = "/"
     route.route.cluster = cluster
     route.route.timeout.CopyFrom(duration(0))
     return config
 
 
-def route_refusing(name: str, body: str) -> route_pb2.RouteConfiguration:
-    """Return a route configuration that answers everything with 403 and ``body``."""
-    config, route = _route_configuration(name)
-    route.direct_response.status = _FORBIDDEN
-    route.direct_response.body.inline_string = body
-    header = route.response_headers_to_add.add()
-    header.header.key = "content-type"
-    header.header.value = "text/plain; charset=utf-8"
-    header.append_action = header.OVERWRITE_IF_EXISTS_OR_ADD
-    return config
-
-
-def _route_configuration(
-    name: str,
-) -> tuple[route_pb2.RouteConfiguration, route_components_pb2.Route]:
-    config = route_pb2.RouteConfiguration(name=name)
-    config.validate_clusters.value = False
-    host = config.virtual_hosts.add(name=name, domains=["*"])
-    route = host.routes.add()
-    route.match.prefix = "/"
-    return config, route
+def _without(headers: Sequence[str]) -> extension_pb2.TypedExtensionConfig:
+    mutation = header_mutation_pb2.HeaderMutation()
+    for name in headers:
+        mutation.mutations.add(remove=name)
+    return extension_pb2.TypedExtensionConfig(
+        name="envoy.http.early_header_mutation.header_mutation", typed_config=typed(mutation)
+    )
 
 
 def _manager(stat_prefix: str) -> hcm_pb2.HttpConnectionManager:

@@ -3,8 +3,8 @@
 The intermediate form's inbound routes become two things.  :func:`filters` are the HTTP filters
 that some route needs, in the order in which a request meets them; each is delivered as an
 extension configuration and stands, turned off, in the connection manager
-(``inbound_listener.manager``).  :func:`route_table` is the route configuration that turns them
-on: each route carries exactly what applies to it.
+(``http.inbound_manager_by_routes``).  :func:`route_table` is the route configuration that turns
+them on: each route carries exactly what applies to it.
 
 The order: a local limit spares everything behind it; tokens are verified before an authorization
 service reads them; a global limit counts only what was authorized; faults come last, as if the
@@ -14,6 +14,7 @@ application had failed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
 
@@ -68,6 +69,10 @@ def route_table(
     asked, counted = external_authorization.names(routes), global_limit.names(routes)
     for route in routes:
         built = host.routes.add(match=route_match(route.match, trust_domain=trust_domain))
+        if route.refusal:
+            built.direct_response.status = HTTPStatus.FORBIDDEN
+            built.direct_response.body.inline_string = route.refusal
+            continue
         built.route.cluster = cluster
         built.route.timeout.CopyFrom(duration(route.timeouts.request or 0))
         if route.timeouts.idle is not None:

@@ -84,7 +84,9 @@ def _provider(provider: JwtProvider, jwks_cluster: Callable[[JwtProvider], str])
         issuer=provider.issuer,
         audiences=provider.audiences,
         payload_in_metadata=_payload_key(provider.name),
+        forward=provider.forward,
         forward_payload_header=provider.forward_header,
+        pad_forward_payload_header=provider.forward_padded,
         clock_skew_seconds=provider.clock_skew,
     )
     for location in provider.locations:

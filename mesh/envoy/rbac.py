@@ -20,9 +20,6 @@ from envoy.type.matcher.v3 import string_pb2
 
 from mesh.model.intentions import HeaderMatch, HeaderMatchKind, PathMatch
 
-NETWORK_RBAC: Final = "envoy.filters.network.rbac"
-HTTP_RBAC: Final = "envoy.filters.http.rbac"
-
 _SPECIAL: Final = re.compile(r"[^A-Za-z0-9_-]", re.ASCII)
 _CALLER: Final = "^spiffe://{domain}/ns/default/dc/[^/]+/svc/{service}$"
 

@@ -149,6 +149,8 @@ class InboundRoute:
     fault: Fault | None = None
     token: TokenRule | None = None
     authorization: ExternalAuthorization | None = None
+    refusal: str = ""
+    """Why no such request is let through; empty if it may be."""
     origins: Origins = field(default_factory=lambda: NO_ORIGINS, compare=False)
 
 

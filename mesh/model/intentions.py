@@ -149,7 +149,12 @@ class JwtProvider:
     remote_cache: float = 300.0
     audiences: tuple[str, ...] = ()
     locations: tuple[JwtLocation, ...] = ()
+    forward: bool = False
+    """Whether a token that was verified stays in the request."""
     forward_header: str = ""
+    """The header in which a token's payload is passed on."""
+    forward_padded: bool = False
+    """Whether that payload's base64 ends with its padding."""
     clock_skew: int = 30
 
 

@@ -12,6 +12,9 @@ import re
 WILDCARD = "*"
 """Any source or any destination of an intention."""
 
+SIDECAR_SUFFIX = "-sidecar-proxy"
+"""How the name of a sidecar's service ends, and the id of its registration."""
+
 _SERVICE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62}[A-Za-z0-9])?")
 _ZONE = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
 _TRUST_DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,253}[a-z0-9])?")

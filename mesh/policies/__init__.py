@@ -1,4 +1,6 @@
-"""Policies: each a package with its model, its validation and what it contributes.
+"""Policies: documents, whom they concern, how several are merged, and what each kind contributes.
 
-A policy returns its contribution and changes nobody's output; policies ignore one another.
+``kinds`` has them all; a kind returns its contribution and changes nobody's output, and kinds
+ignore one another.  ``intentions`` are Consul's own policies of who may call whom; ``rollouts``
+judge how a new version takes over.
 """

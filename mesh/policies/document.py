@@ -6,6 +6,7 @@ what they call, ``rules`` how they treat those who call them.
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,23 @@ if TYPE_CHECKING:
     from mesh.policies.kind import Kind
 
 DEFAULT_MESH: Final = "default"
+
+_MESSAGES: Final = {
+    "extra_forbidden": "unknown field",
+    "missing": "is required",
+    "union_tag_not_found": "needs a type",
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+}
+"""What pydantic's errors are called here, by their type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +106,25 @@ def parse(raw: object, kinds: Mapping[str, Kind], *, version: int = 0) -> Docume
     return Document(kind.name, str(name), mesh, text, spec, version)
 
 
+def other_mesh(document: Document) -> Violation | None:
+    """Return what is wrong with a document of a mesh that is not the one there is.
+
+    It would be stored and have no effect.
+    """
+    if document.mesh == DEFAULT_MESH:
+        return None
+    wrong = f"{document.mesh!r} is no mesh here: leave it out, or write {DEFAULT_MESH}"
+    return Violation("mesh", wrong)
+
+
 def _check_head(report: Report, raw: Mapping[Any, Any], kinds: Mapping[str, Kind]) -> None:
     kind = raw.get("type")
     if not isinstance(kind, str) or not kind:
         report.add("type", "is required: the kind of policy, such as MeshTimeout")
     elif kind not in kinds:
-        report.add("type", f"{kind!r} is not one of {', '.join(sorted(kinds))}")
+        near = difflib.get_close_matches(kind.casefold(), {each.casefold() for each in kinds}, 1)
+        meant = [f"; did you mean {each}?" for each in kinds if each.casefold() in near]
+        report.add("type", f"{kind!r} is not one of {', '.join(sorted(kinds))}{''.join(meant)}")
     for key, value in (("name", raw.get("name")), ("mesh", raw.get("mesh", DEFAULT_MESH))):
         if not isinstance(value, str):
             report.add(key, "is required" if value is None else "expected text")
@@ -114,7 +145,10 @@ def _spec(report: Report, kind: Kind, raw: object) -> Spec | None:
             place = each["loc"]
             if each["type"] == "too_short" and any(_inside(one["loc"], place) for one in found):
                 continue  # A list seems too short when its items are wrong: those are reported.
-            report.add(_path(place, raw), _message(each["type"], each["msg"]))
+            message = _message(each["type"], each["msg"])
+            if place == ("from",):
+                message += "; what holds for callers stands in `rules`"
+            report.add(_path(place, raw), message)
         return None
     for path, message in kind.check(spec):
         report.add(f"spec.{path}" if path else "spec", message)
@@ -145,12 +179,9 @@ def _path(places: Iterable[int | str], raw: object) -> str:
 
 
 def _message(kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        return "unknown field"
-    if kind == "missing":
-        return "is required"
-    if kind == "union_tag_not_found":
-        return "needs a type"
+    if kind in _MESSAGES:
+        return _MESSAGES[kind]
     if kind == "union_tag_invalid":
         return f"type is not one of {message.partition('expected tags: ')[2]}"
-    return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    message = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return message.replace("Input should be", "must be", 1)

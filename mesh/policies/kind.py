@@ -26,6 +26,21 @@ OnInboundRoute = Callable[[Any, InboundRoute, Protocol], InboundRoute]
 OnInbound = Callable[[Any, InboundTraffic, Protocol], InboundTraffic]
 
 
+OnUnread = Callable[[InboundTraffic, Protocol, str], InboundTraffic]
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What holds at the selected proxies while a document that guards them cannot be read.
+
+    ``apply`` takes their inbound side, what they speak, and the document's label.  ``words``
+    tell a person.
+    """
+
+    apply: OnUnread
+    words: str
+
+
 def _nothing(_: Any) -> Violations:
     return ()
 
@@ -43,8 +58,9 @@ class Kind:
     ``on_inbound_route`` for the inbound requests that a rule matches, ``on_inbound`` for the
     inbound side as a whole (from a rule without matches).  ``check`` says what is wrong with a
     spec beyond its types.  ``named`` gives a spec that is valid the name (``<mesh>/<name>``) of
-    its document, where what it contributes must be told from what others do.  ``example`` is a
-    document (YAML) that is valid as it stands.
+    its document, where what it contributes must be told from what others do.  ``closing`` stands
+    in for a document that cannot be read, where to leave it out would open what it closes.
+    ``example`` is a document (YAML) that is valid as it stands.
     """
 
     name: str
@@ -58,6 +74,7 @@ class Kind:
     on_inbound: OnInbound | None = None
     check: Callable[[Any], Violations] = _nothing
     named: Callable[[Any, str], Any] = _as_it_is
+    closing: Closing | None = None
 
     @property
     def has_to(self) -> bool:

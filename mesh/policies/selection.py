@@ -89,13 +89,6 @@ class Selector:
         return found
 
 
-def select(
-    policies: Mapping[tuple[str, str], Document], name: str, labels: Mapping[str, str]
-) -> Selection:
-    """Return the policies that concern the proxy ``name`` with ``labels``."""
-    return Selector(policies).select(name, labels)
-
-
 def _speaks_of(document: Document, services: frozenset[str], routes: frozenset[str]) -> bool:
     for to in getattr(document.spec, "to", ()):
         ref = to.target_ref

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -93,6 +93,11 @@ class DestinationRef(Strict):
         if self.kind == "MeshHTTPRoute":
             return bool(route) and self.name == route
         return self.name == service
+
+
+def given(**fields: Any) -> dict[str, Any]:
+    """Return those of ``fields`` that have a value: None is what nobody said."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _checked_service(name: str) -> None:

@@ -23,6 +23,7 @@ from mesh.model.requests import (
     QueryKind,
     QueryMatch,
 )
+from mesh.policies.intentions.paths import normalise
 from mesh.policies.intentions.re2 import InvalidRegexError, compile_re2
 from mesh.policies.shape import Strict
 
@@ -114,13 +115,13 @@ class PathModel(Strict):
             raise ValueError(f"{self.value!r} must start with '/'")
         elif set(self.value) & {"?", "#"}:
             raise ValueError(f"{self.value!r} has a query or fragment, a path has none")
+        elif (seen := normalise(self.value)) != self.value:
+            raise ValueError(f"no path is {self.value!r} once it is normalised: write {seen!r}")
         return self
 
     def form(self) -> PathMatch:
         """Return the intermediate form; ``/a/`` and ``/a`` are the same prefix."""
-        value = self.value
-        if self.type == "PathPrefix":
-            value = value.rstrip("/") or "/"
+        value = (self.value.rstrip("/") or "/") if self.type == "PathPrefix" else self.value
         return PathMatch(_PATHS[self.type], value)
 
 
@@ -188,9 +189,8 @@ class GrpcModel(Strict):
 
     def form(self) -> PathMatch:
         """Return the intermediate form: the path that gRPC over HTTP/2 uses."""
-        if self.method:
-            return PathMatch(PathKind.EXACT, f"/{self.service}/{self.method}")
-        return PathMatch(PathKind.PREFIX, f"/{self.service}/")
+        kind = PathKind.EXACT if self.method else PathKind.PREFIX
+        return PathMatch(kind, f"/{self.service}/{self.method}")
 
 
 class MatchModel(Strict):

@@ -30,7 +30,7 @@ from dataclasses import dataclass, replace
 from math import floor
 from typing import Protocol
 
-from mesh.ratelimit.question import Hit
+from mesh.ratelimit.requests import Hit
 
 State = tuple[int, float, int, float]
 """Count and seconds left of the previous window, then of the current one.

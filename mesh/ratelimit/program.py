@@ -14,11 +14,13 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from mesh.aio import logs
 from mesh.aio.clock import Clock, SystemClock
+from mesh.aio.health import health_app
 from mesh.aio.tasks import Tasks
 from mesh.config.ratelimit import RateLimitSettings
 from mesh.config.types import HostPort
-from mesh.ratelimit import health, logs, service
+from mesh.ratelimit import health, service
 from mesh.ratelimit.metrics import Metrics
 from mesh.ratelimit.redis_store import RedisStore
 from mesh.ratelimit.service import RateLimitService
@@ -64,7 +66,7 @@ async def serving(settings: RateLimitSettings, clock: Clock) -> AsyncIterator[Ru
         stack.push_async_callback(store.close)
         tasks = await stack.enter_async_context(Tasks("ratelimit"))
         tasks.spawn("keep the counters", store.keep(), forever=True)
-        app = health.health_app(metrics, readiness)
+        app = health_app(metrics, readiness)
         health_place = await health.serve(stack, app, settings.listen.health)
         handler = RateLimitService(store, metrics, headers=settings.response_headers != "none")
         server, grpc_place = await service.start(handler, settings.listen.grpc)

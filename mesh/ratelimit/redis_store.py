@@ -27,7 +27,7 @@ from mesh.aio.clock import Clock
 from mesh.config.ratelimit import RedisSettings
 from mesh.ratelimit.counting import Limiter, Verdict
 from mesh.ratelimit.errors import StoreUnavailableError
-from mesh.ratelimit.question import Hit
+from mesh.ratelimit.requests import Hit
 
 _PROBE: Final = "probe"
 """Key that the keeper tries with; no digest is written like it."""

@@ -17,10 +17,10 @@ from envoy.service.ratelimit.v3 import rls_pb2
 
 from mesh.config.types import HostPort
 from mesh.model.violations import InvalidInputError
-from mesh.ratelimit import answer, question
+from mesh.ratelimit import requests, responses
 from mesh.ratelimit.errors import PortTakenError, StoreUnavailableError
 from mesh.ratelimit.metrics import Metrics
-from mesh.ratelimit.question import Hit
+from mesh.ratelimit.requests import Hit
 from mesh.ratelimit.store import Store
 
 SERVICE: Final = "envoy.service.ratelimit.v3.RateLimitService"
@@ -51,7 +51,7 @@ class RateLimitService:
         began = time.perf_counter()
         try:
             with self._metrics.in_flight.track_inprogress():
-                built = await self._decide(question.read(request))
+                built = await self._decide(requests.read(request))
         except InvalidInputError as error:
             self._metrics.requests.labels("invalid").inc()
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
@@ -70,7 +70,7 @@ class RateLimitService:
         answered = [None if hit is None else (hit, next(verdicts)) for hit in hits]
         for each in answered:
             self._metrics.descriptors.labels(_verdict(each)).inc()
-        built = answer.response(answered, headers=self._headers)
+        built = responses.response(answered, headers=self._headers)
         refused = built.overall_code == rls_pb2.RateLimitResponse.OVER_LIMIT
         self._metrics.requests.labels("over_limit" if refused else "ok").inc()
         return built
@@ -101,7 +101,7 @@ async def start(service: RateLimitService, place: HostPort) -> tuple[Any, HostPo
     return server, HostPort(place.host, port)
 
 
-def _verdict(answered: answer.Answered | None) -> str:
+def _verdict(answered: responses.Answered | None) -> str:
     if answered is None:
         return "unlimited"
     return "ok" if answered[1].allowed else "over_limit"

@@ -8,7 +8,7 @@ from typing import NoReturn, Protocol
 from mesh.aio.clock import Clock
 from mesh.ratelimit.counting import Limiter, Verdict
 from mesh.ratelimit.memory import Memory
-from mesh.ratelimit.question import Hit
+from mesh.ratelimit.requests import Hit
 
 _FOREVER = 3_600.0
 

@@ -55,14 +55,16 @@ def exclusive(kept: tuple[Kept, ...], beside: tuple[Kept, ...]) -> Iterator[Reso
 
 def assemble(held: Iterable[Kept], types: Collection[str]) -> Snapshot:
     """Return all of ``types`` that comes of ``held``."""
-    by_type: dict[str, list[Resource]] = {type_url: [] for type_url in types}
+    by_type: dict[str, dict[str, Resource]] = {type_url: {} for type_url in types}
     # Two upstreams may share a target, or be the same service on two ports.
     for kept in dict.fromkeys(held):
         for resource in kept.resources:
             found = by_type.get(resource.type_url)
             if found is not None:
-                found.append(resource)
-    return {type_url: _sorted(found) for type_url, found in by_type.items()}
+                # Never two of one name, which Envoy would refuse: of upstreams that had to be
+                # planned at different times the first is believed.
+                found.setdefault(resource.name, resource)
+    return {type_url: _sorted(found.values()) for type_url, found in by_type.items()}
 
 
 def renewed(snapshot: Snapshot, news: News, held: Iterable[Kept]) -> Snapshot:

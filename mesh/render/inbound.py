@@ -197,8 +197,19 @@ class _Rendering:
                 (f"rbac_access_denied_matched_policy[{LACKING}]", lacking),
                 ("rbac_access_denied", refusal),
             ],
+            told=self._told(),
             idle_timeout=self.traffic.idle_timeout,
         )
+
+    def _told(self) -> list[str]:
+        """Return the headers by which the filters tell the application what they found."""
+        routes, providers = self.traffic.routes, self.world.jwt_providers
+        named = [providers[name] for name in named_providers(routes) if name in providers]
+        found = {provider.forward_header for provider in named}
+        for route in routes:
+            if route.authorization is not None:
+                found.update(map(str.lower, route.authorization.upstream_headers))
+        return sorted(found - {""})
 
     def _plain_chain(self) -> list[Any]:
         """Return the filters for a caller in plain text: nobody in particular.

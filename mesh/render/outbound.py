@@ -123,26 +123,32 @@ class Cluster(Part):
 class Endpoints(Part):
     """Where the instances of a target answer, and those that it fails over to.
 
-    ``near`` is the caller's locality, if instances there come first.
+    ``near`` is the caller's locality, if instances there come first.  Of the services ``shut``,
+    which the caller may not call, he is told nothing.
     """
 
     name: str
     destination: Same[Destination]
     near: str = ""
+    shut: tuple[str, ...] = ()
 
     def reads(self) -> tuple[Facet, ...]:
         """Only the instances of its services."""
-        return tuple(Facet(Aspect.INSTANCES, name) for name in self.destination.value.services)
+        told = (one for one in self.destination.value.services if one not in self.shut)
+        return tuple(Facet(Aspect.INSTANCES, name) for name in told)
 
     def render(self, world: World) -> tuple[Resource, ...]:
         """Return the endpoints."""
         destination = self.destination.value
         groups = [
-            (selected(world, one), one.target.name if destination.failover else "")
+            (self._selected(world, one), one.target.name if destination.failover else "")
             for one in (destination.selection, *destination.failover)
         ]
         near = self._is_near if self.near else None
         return (pack(self.name, endpoint.prioritised(self.name, groups, near=near)),)
+
+    def _selected(self, world: World, selection: Selection) -> tuple[Instance, ...]:
+        return () if selection.target.service in self.shut else selected(world, selection)
 
     def _is_near(self, instance: Instance) -> bool:
         return locality(instance) == self.near

@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from mesh.model.names import SIDECAR_SUFFIX
 from mesh.model.proxies import ProxyNeed
 from mesh.policies.selection import Selection, Selector
 from mesh.world.snapshot import World
-
-SIDECAR_SUFFIX: Final = "-sidecar-proxy"
-"""How the id of a sidecar's registration ends, after that of its instance."""
 
 Connected = Mapping[str, Sequence[ProxyNeed]]
 """By service, the proxies that are known otherwise than by their registrations."""

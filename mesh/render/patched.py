@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mesh.envoy.resource import Resource
-from mesh.policies.kinds import patching, proxy_patch
-from mesh.policies.kinds.patching import Operation, Patch
+from mesh.policies.kinds import proxy_patch
+from mesh.policies.kinds.proxy_patch import Operation, Patch
 from mesh.policies.selection import Selection
 from mesh.render.parts import Part
 from mesh.world.facets import Facet
@@ -33,7 +33,7 @@ class Patched(Part):
 
     def render(self, world: World) -> tuple[Resource, ...]:
         """Return the part's resources, patched."""
-        return patching.apply(self.patches, self.part.render(world))
+        return proxy_patch.apply(self.patches, self.part.render(world))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Added(Part):
 
     def render(self, world: World) -> tuple[Resource, ...]:  # noqa: ARG002 the key says it all
         """Return them."""
-        return patching.apply(self.patches, ())
+        return proxy_patch.apply(self.patches, ())
 
 
 def patched(parts: tuple[Part, ...], said: Selection) -> tuple[Part, ...]:

@@ -56,7 +56,7 @@ def inbound(world: World, need: ProxyNeed, said: Selection, known: Compositions)
         action = asked.routes[-1].action
         shares = action.shares if isinstance(action, Forward) else ()
         for target in [share.target for share in shares if share.target not in denied][:1]:
-            parts.update(dict.fromkeys(reached(asked.destinations[target], need, service)))
+            parts.update(dict.fromkeys(reached(world, asked.destinations[target], need, service)))
     return (*parts, *capturing), frozenset(services)
 
 
@@ -74,17 +74,52 @@ def outbound(world: World, need: ProxyNeed, upstream: Upstream, traffic: Traffic
     denied = {target for target, _ in refused}
     for target, destination in traffic.destinations.items():
         if target not in denied:
-            parts.update(dict.fromkeys(reached(destination, need)))
+            parts.update(dict.fromkeys(reached(world, destination, need)))
     return tuple(parts)
 
 
-def reached(destination: Destination, need: ProxyNeed, name: str = "") -> Iterator[Part]:
+def reached(
+    world: World, destination: Destination, need: ProxyNeed, name: str = ""
+) -> Iterator[Part]:
     """Yield the parts by which ``destination`` is reached, under ``name`` or its own."""
     named, same = name or destination.target.name, Same(destination)
     yield Cluster(named, same)
     if destination.external is None:
         near = need.locality if destination.settings.balancing.local_first else ""
-        yield Endpoints(named, same, near)
+        yield Endpoints(named, same, near, shut_out(world, need.service, destination))
+
+
+def may_reach(world: World, caller: str, destination: Destination) -> bool:
+    """Say whether proxies of ``caller`` are let through to ``destination`` at all.
+
+    What turns on the request the callee's proxy judges.  Outside the mesh there is none: there
+    only what is allowed whatever is asked goes through.
+    """
+    service, protocol = destination.target.service, destination.protocol
+    if destination.external is not None:
+        call = Call(caller, service, protocol)
+        return judge(world.intentions, call, default_allow=world.default_allow).allowed
+    return can_connect(
+        world.intentions, caller, service, protocol, default_allow=world.default_allow
+    )
+
+
+def shut_out(world: World, caller: str, destination: Destination) -> tuple[str, ...]:
+    """Return to whom ``destination`` fails over though ``caller`` may not call them."""
+    others = {one.target.service for one in destination.failover} - {destination.target.service}
+    return tuple(
+        sorted(
+            service
+            for service in others
+            if not can_connect(
+                world.intentions,
+                caller,
+                service,
+                destination.protocol,
+                default_allow=world.default_allow,
+            )
+        )
+    )
 
 
 def _refusals(world: World, caller: str, traffic: Traffic) -> Refusals:
@@ -93,13 +128,7 @@ def _refusals(world: World, caller: str, traffic: Traffic) -> Refusals:
     for target, destination in traffic.destinations.items():
         service = target.service
         if service not in allowed:
-            allowed[service] = can_connect(
-                world.intentions,
-                caller,
-                service,
-                destination.protocol,
-                default_allow=world.default_allow,
-            )
+            allowed[service] = may_reach(world, caller, destination)
         if not allowed[service]:
             found.append((target, _sentence(world, caller, target, destination)))
     return tuple(found)
@@ -109,7 +138,10 @@ def _sentence(world: World, caller: str, target: Target, destination: Destinatio
     service = target.service
     call = Call(caller, service, destination.protocol)
     verdict = judge(world.intentions, call, default_allow=world.default_allow)
+    reason = verdict.reason
+    if verdict.conditional:
+        reason += ", which nobody outside the mesh judges"
     return (
-        f"mesh: {caller} may not call {service} in zone {world.zone}: {verdict.reason}. "
+        f"mesh: {caller} may not call {service} in zone {world.zone}: {reason}. "
         f"To allow it: mesh intention allow {caller} {service}"
     )

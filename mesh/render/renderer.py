@@ -11,24 +11,21 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
-from mesh.envoy.resource import TYPE_URLS, Resource, Snapshot
+from mesh.envoy.resource import TYPE_URLS, Snapshot
 from mesh.model.names import WILDCARD
 from mesh.model.proxies import ProxyNeed
 from mesh.policies.selection import Selection
 from mesh.render import plan
 from mesh.render.assembly import Kept, News, assemble, exclusive, renewed
-from mesh.render.parts import Part
 from mesh.render.patched import added, patched
+from mesh.render.shelf import Shelf, remove
 from mesh.routing.chain import ChainError
 from mesh.routing.memo import Compositions
 from mesh.world.facets import Aspect, Facet
 from mesh.world.reduce import Touched
 from mesh.world.snapshot import World
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 _EVERYTHING: Final = frozenset(
     {Facet(Aspect.DEFAULT_POLICY), Facet(Aspect.INTENTIONS, WILDCARD), Facet(Aspect.PROXY_DEFAULTS)}
@@ -79,15 +76,13 @@ class Renderer:
         self.world = world
         self.compositions = Compositions(world)
         self._sessions: dict[int, _Session] = {}
-        self._kept: dict[Part, Kept] = {}
-        # Who must be looked at when the world moves: parts that read a facet, the sessions that
-        # call a service, and those that are one.
-        self._readers: defaultdict[Facet, set[Part]] = defaultdict(set)
+        self._shelf = Shelf(world)
+        # Who must be looked at when the world moves: those that call a service, and that are one.
         self._callers: defaultdict[str, set[int]] = defaultdict(set)
         self._members: defaultdict[str, set[int]] = defaultdict(set)
         self._depended: Counter[str] = Counter()
         self._needed: frozenset[str] | None = None
-        self.broken: dict[Part | str, Exception] = {}
+        self.broken = self._shelf.broken
         """What could not be rendered or planned; what there was before stands."""
 
     @property
@@ -105,8 +100,8 @@ class Renderer:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is held for anybody."""
-        held = (self._sessions, self._kept, self._readers, self._callers, self._members)
-        return not any((*held, self._depended))
+        held = (self._sessions, self._callers, self._members, self._depended)
+        return self._shelf.is_empty and self.compositions.is_empty and not any(held)
 
     def connect(self, session: int, need: ProxyNeed) -> Snapshot:
         """Add ``session`` and return all it shall have."""
@@ -129,16 +124,20 @@ class Renderer:
         slots, gone.slots = gone.slots, []
         for slot in slots:
             self._drop(session, gone, slot)
-        _remove(self._members, gone.need.service, session)
+        remove(self._members, gone.need.service, session)
+        if gone.need.service not in self._members:
+            self.compositions.forget_callee(gone.need.service)
+            for place in range(len(slots)):
+                self.broken.pop(_described(gone.need, place), None)
         for service in {upstream.service for upstream in gone.need.upstreams}.union(gone.asks):
             self._calls_no_more(session, service)
 
     def advance(self, world: World, touched: Touched) -> dict[int, Snapshot]:
         """Move on to ``world`` and return the new snapshot of every session that differs."""
-        self.world = world
+        self.world = self._shelf.world = world
         again = self.compositions.advance(world, touched)
         affected: defaultdict[int, News] = defaultdict(News)
-        self._render_again(touched, affected)
+        self._shelf.render_again(touched, affected)
         self._plan_again(touched, again, affected)
         snapshots = {}
         for number, news in affected.items():
@@ -159,39 +158,6 @@ class Renderer:
         found = self._sessions.get(session)
         return found.snapshot if found is not None else None
 
-    def _render_again(self, touched: Touched, affected: Mapping[int, News]) -> None:
-        """Render the parts that read a touched facet; tell who has one that came out new."""
-        for part in {part for facet in touched for part in self._readers.get(facet, ())}:
-            kept = self._kept[part]
-            if not self._knows(part):
-                # Not known any more, which is not to have none: what there was stands.
-                continue
-            rendered = self._render(kept)
-            if rendered != kept.resources:
-                for number in kept.sessions or ():
-                    affected[number].take(kept.resources, rendered)
-                kept.resources = rendered
-
-    def _knows(self, part: Part) -> bool:
-        """Whether the instances of every service that ``part`` tells of are known."""
-        return all(
-            facet.name in self.world.instances
-            for facet in part.reads()
-            if facet.aspect is Aspect.INSTANCES
-        )
-
-    def _render(self, kept: Kept) -> tuple[Resource, ...]:
-        """Render a part again, or keep what it is: one that fails must not stop the others."""
-        part: Part | None = kept.part
-        self.broken.pop(kept.part, None)
-        while part is not None:
-            try:
-                return part.render(self.world)
-            except Exception as error:  # noqa: BLE001 - whatever the input broke; the owner logs it
-                self.broken.setdefault(kept.part, error)
-                part = part.instead()
-        return kept.resources
-
     def _plan_again(
         self, touched: Touched, again: frozenset[str], affected: Mapping[int, News]
     ) -> None:
@@ -209,7 +175,9 @@ class Renderer:
         self, touched: Touched, again: frozenset[str]
     ) -> Iterator[tuple[int, Iterable[int]]]:
         """Yield the sessions to look at, each with the places of its slots."""
-        whole = self._sessions.keys() if touched & _EVERYTHING else self._concerned(touched)
+        # Asked whatever else there is: it also notes who is concerned by other policies now.
+        concerned = self._concerned(touched)
+        whole = self._sessions.keys() if touched & _EVERYTHING else concerned
         for number in tuple(whole):
             yield number, range(len(self._sessions[number].slots))
         callers = {number for service in again for number in self._callers.get(service, ())}
@@ -262,7 +230,7 @@ class Renderer:
                 session.slots[place] = former._replace(services=services)
             return
         # Taken before the former is dropped: what both have keeps its rendering.
-        kept = tuple([self._use(number, part) for part in chosen])
+        kept = tuple([self._shelf.use(number, part) for part in chosen])
         session.slots[place] = _Slot(kept, services, planned=True)
         self._depend(services, frozenset())
         self._drop(number, session, former, kept)
@@ -294,7 +262,7 @@ class Renderer:
                 self._calls_no_more(number, service)
 
     def _calls_no_more(self, number: int, service: str) -> None:
-        _remove(self._callers, service, number)
+        remove(self._callers, service, number)
         if service not in self._callers:
             self.compositions.forget(service)
 
@@ -311,39 +279,15 @@ class Renderer:
                 del self._depended[service]
                 self._needed = None
 
-    def _use(self, session: int, part: Part) -> Kept:
-        kept = self._kept.get(part)
-        if kept is None:
-            reads = part.reads()
-            kept = self._kept[part] = Kept(part, (), set() if reads else None)
-            kept.resources = self._render(kept)
-            for facet in reads:
-                self._readers[facet].add(part)
-        kept.uses += 1
-        if kept.sessions is not None:
-            kept.sessions.add(session)
-        return kept
-
     def _drop(
         self, number: int, session: _Session, former: _Slot, now: tuple[Kept, ...] = ()
     ) -> None:
         """Let go of what ``session`` had in a slot, where it has ``now``."""
         self._depend(frozenset(), former.services)
         for kept in former.kept:
-            kept.uses -= 1
-            if kept in now:
-                continue
-            if kept.sessions is not None and not _has(session, kept):
+            if kept.sessions is not None and kept not in now and kept not in session.held():
                 kept.sessions.discard(number)
-            if not kept.uses:
-                del self._kept[kept.part]
-                self.broken.pop(kept.part, None)
-                for facet in kept.part.reads():
-                    _remove(self._readers, facet, kept.part)
-
-
-def _has(session: _Session, kept: Kept) -> bool:
-    return any(kept in slot.kept for slot in session.slots)
+            self._shelf.release(kept)
 
 
 def _described(need: ProxyNeed, place: int) -> str:
@@ -357,10 +301,3 @@ def _instances_of(kept: tuple[Kept, ...]) -> Iterator[str]:
         for facet in one.part.reads():
             if facet.aspect is Aspect.INSTANCES:
                 yield facet.name
-
-
-def _remove(index: dict[K, set[V]], key: K, value: V) -> None:
-    found = index[key]
-    found.discard(value)
-    if not found:
-        del index[key]

@@ -19,9 +19,10 @@ from mesh.model.requests import HeaderEdits, PathKind, PathMatch
 from mesh.model.services import Health, Instance, Protocol
 from mesh.model.traffic import WHOLE, Forward, PathRewrite, RewriteKind, Route, Share
 from mesh.policies.intentions.matching import Call
-from mesh.policies.intentions.verdict import Verdict, can_connect, judge
+from mesh.policies.intentions.verdict import Verdict, judge
 from mesh.render.outbound import locality, selected
 from mesh.render.parties import Connected, registered
+from mesh.render.plan import may_reach, shut_out
 from mesh.routing.chain import Fault
 from mesh.routing.memo import Compositions
 from mesh.routing.outbound import Losers
@@ -161,14 +162,11 @@ class _Steps:
         world, service = self.world, share.target.service
         caller, protocol = self.need.service, destination.protocol
         call = Call(caller, service, protocol, request.method, request.target, request.headers)
-        can = can_connect(
-            world.intentions, caller, service, protocol, default_allow=world.default_allow
-        )
         return End(
             share,
             destination,
             judge(world.intentions, call, default_allow=world.default_allow),
-            not can,
+            not may_reach(world, caller, destination),
             tuple(self._places(destination)),
             tuple(name for name in destination.services if name not in world.instances),
             () if destination.external is not None else tuple(self._callees(service, request)),
@@ -182,7 +180,11 @@ class _Steps:
         near = self.need.locality if destination.settings.balancing.local_first else ""
         rest: list[Place] = []
         priority = 0
+        shut = shut_out(self.world, self.need.service, destination)
         for selection in (destination.selection, *destination.failover):
+            if selection.target.service in shut:
+                priority += 2 if near else 1
+                continue
             usable, others = self._usable(selection)
             halves = [usable]
             if near:

@@ -12,9 +12,10 @@ from typing import Any, Final
 
 from mesh.model.destinations import Target
 from mesh.model.intentions import HeaderMatch, HeaderMatchKind
+from mesh.model.names import SIDECAR_SUFFIX
 from mesh.model.requests import Match, PathMatch, QueryKind, QueryMatch
 from mesh.model.traffic import WHOLE, Action, Forward, Redirect, Respond, Route
-from mesh.render.parties import SIDECAR_SUFFIX, Connected, caller
+from mesh.render.parties import Connected, caller
 from mesh.render.way import Callee, End, Way, walk
 from mesh.routing.requests import Request
 from mesh.world.snapshot import World
@@ -32,6 +33,7 @@ _ROUTE_PARTS: Final = (
     "cors",
 )
 _INBOUND_PARTS: Final = (
+    "refusal",
     "timeouts",
     "limit",
     "global_limits",

@@ -1,7 +1,8 @@
 """Two conditions on a request as one.
 
 Both must hold.  A route has room for one condition on the path; where neither of two implies the
-other, the second is asked as a regular expression of the ``:path`` header.
+other, the second is asked as a regular expression of the ``:path`` header, which has the query
+behind it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Final
 
 from mesh.model.intentions import HeaderMatch, HeaderMatchKind
 from mesh.model.requests import CallerMatch, Match, PathKind, PathMatch
+from mesh.routing.before_query import before_query
 
 _QUERY: Final = r"(\?.*)?"
 
@@ -71,8 +73,8 @@ def _paths(one: PathMatch, other: PathMatch) -> tuple[PathMatch, ...] | None:
         one.ignore_case or other.ignore_case
     ):
         return _overlap(one, other)
-    # What a regular expression matches is only known when it is asked.
-    return (one, other)
+    # What a regular expression matches is only known when it is asked: of the path, if it can be.
+    return (other, one) if other.kind is PathKind.REGEX else (one, other)
 
 
 def _overlap(one: PathMatch, other: PathMatch) -> tuple[PathMatch, ...] | None:
@@ -90,7 +92,10 @@ def _covers(wide: PathMatch, narrow: PathMatch) -> bool:
     if wide.kind is PathKind.EXACT:
         return narrow == wide
     if wide.kind is PathKind.PREFIX:
-        return narrow.value.startswith(wide.value)
+        # By segments "/a/" matches "/a" as well.
+        cut = narrow.kind is PathKind.SEGMENTS
+        start = (narrow.value.rstrip("/") or "/") if cut else narrow.value
+        return start.startswith(wide.value)
     root = wide.value.rstrip("/")
     if narrow.kind is PathKind.PREFIX:
         return narrow.value.startswith(f"{root}/")
@@ -98,12 +103,15 @@ def _covers(wide: PathMatch, narrow: PathMatch) -> bool:
 
 
 def _as_header(path: PathMatch) -> HeaderMatch:
-    quoted = re.escape(path.value)
-    expression = {
-        PathKind.EXACT: quoted,
-        PathKind.PREFIX: f"{quoted}[^?]*",
-        PathKind.SEGMENTS: f"{re.escape(path.value.rstrip('/'))}(/[^?]*)?",
-        PathKind.REGEX: f"(?:{path.value})",
-    }[path.kind]
     insensitive = "(?i)" if path.ignore_case else ""
-    return HeaderMatch(":path", HeaderMatchKind.REGEX, f"{insensitive}{expression}{_QUERY}")
+    expression = f"{insensitive}{_expression(path)}"
+    return HeaderMatch(":path", HeaderMatchKind.REGEX, expression)
+
+
+def _expression(path: PathMatch) -> str:
+    if path.kind is PathKind.REGEX:
+        return before_query(path.value)
+    if path.kind is PathKind.SEGMENTS:
+        return f"{re.escape(path.value.rstrip('/'))}(/[^?]*)?{_QUERY}"
+    rest = "[^?]*" if path.kind is PathKind.PREFIX else ""
+    return f"{re.escape(path.value)}{rest}{_QUERY}"

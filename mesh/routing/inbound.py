@@ -23,6 +23,7 @@ from mesh.policies.kind import Kind
 from mesh.policies.registry import KINDS
 from mesh.policies.selection import Selection
 from mesh.policies.spec import Rule
+from mesh.policies.unread import Unread
 from mesh.routing.conjunction import both
 from mesh.world.snapshot import World
 
@@ -60,14 +61,23 @@ def compile_inbound(world: World, said: Selection, service: str) -> InboundTraff
                 origins[kind.name] = document.label
                 break
     routes = _routes(said, protocol, _first_route(world, service)) if protocol.is_http else ()
-    if not routes and not origins and inbound == OPEN_INBOUND:
-        return OPEN_INBOUND
-    return replace(inbound, routes=routes, origins=origins)
+    if routes or origins or inbound != OPEN_INBOUND:
+        inbound = replace(inbound, routes=routes, origins=origins)
+    return _closed(inbound, said, protocol)
+
+
+def _closed(inbound: InboundTraffic, said: Selection, protocol: Protocol) -> InboundTraffic:
+    """Close what documents that cannot be read may have closed, whatever others say."""
+    for document in said.documents:
+        closing = KINDS[document.kind].closing
+        if closing is not None and isinstance(document.spec, Unread):
+            inbound = closing.apply(inbound, protocol, document.label)
+    return inbound
 
 
 def is_about_callers(document: Document) -> bool:
     """Whether ``document`` says anything of those who call the proxies it concerns."""
-    return bool(getattr(document.spec, "rules", ()))
+    return isinstance(document.spec, Unread) or bool(getattr(document.spec, "rules", ()))
 
 
 def _by_entries(world: World, service: str) -> InboundTraffic:

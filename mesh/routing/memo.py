@@ -67,6 +67,11 @@ class Compositions:
         self._destinations: WeakValueDictionary[Destination, Destination] = WeakValueDictionary()
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing is remembered of any service."""
+        return not any((self._upstreams, self._turning, self._inbound, self._former))
+
+    @property
     def errors(self) -> Mapping[str, ChainError]:
         """The upstreams that cannot be routed as their entries stand, and why."""
         return {
@@ -125,6 +130,11 @@ class Compositions:
             for name in known.names:
                 _discard(self._turning, name, service)
 
+    def forget_callee(self, service: str) -> None:
+        """Let go of what happens to calls to ``service``, which has no proxy any more."""
+        self._inbound.pop(service, None)
+        self._former.pop(service, None)
+
     def advance(self, world: World, touched: Touched) -> frozenset[str]:
         """Move on to ``world``; return the upstreams that proxies may now reach otherwise."""
         self.world = world
@@ -172,6 +182,10 @@ class Compositions:
             reads = known.chain.reads
         except ChainError as error:
             known.chain, reads = error, error.names
+        except Exception as error:  # noqa: BLE001 - one upstream's entries must not stop the others
+            unforeseen = f"its entries cannot be compiled: {error!r}"
+            known.chain = ChainError.of(unforeseen, names=frozenset({service}))
+            reads = known.chain.names
         known.chain_names = reads | {service}
         self._turn_on(known, service, known.chain_names)
 

@@ -120,7 +120,11 @@ class _Work:
             chain = chain or compile_chain(self.world.entries, service, zone=self.world.zone)
             self.names |= chain.reads
             self.protocol = chain.protocol
-            self.resolved.update(chain.resolved)
+            self.resolved.update(
+                # Of what is outside no resolver speaks, whichever way it is come to.
+                (target, found if self._external(target.service) is None else _outside(target))
+                for target, found in chain.resolved.items()
+            )
             routes = chain.routes
         routes = self._with_policies(service, routes)
         if self.world.rollouts:
@@ -147,7 +151,7 @@ class _Work:
         self.names.add(service)
         if self._external(service) is not None:
             target = Target(service)
-            self.resolved[target] = Resolved(Instances(target))
+            self.resolved[target] = _outside(target)
             return target
         found = resolve(self.world.entries, service, subset, zone=self.world.zone, by=self.by)
         self.names |= found.reads
@@ -271,6 +275,10 @@ class _Work:
             failover=resolved.failover,
             external=outside[0] if outside is not None else None,
         )
+
+
+def _outside(target: Target) -> Resolved:
+    return Resolved(Instances(target))
 
 
 def _targets(routes: Iterable[Route]) -> Iterator[Target]:

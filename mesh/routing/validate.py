@@ -8,7 +8,7 @@ themselves is held.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +21,7 @@ from mesh.policies.registry import KINDS
 from mesh.policies.selection import Selection
 from mesh.policies.shape import ProxyRef
 from mesh.routing.inbound import compile_inbound, is_about_callers
-from mesh.routing.outbound import compile_traffic
+from mesh.routing.outbound import Compiled, compile_traffic
 from mesh.routing.rollouts import obstacle
 from mesh.world.snapshot import World
 
@@ -38,6 +38,18 @@ def violations(entries: Entries | None, policies: Policies) -> tuple[Finding, ..
     world = World("", "", entries=entries or Entries(), policies=policies)
     work = _Work(world, zone_known=entries is not None)
     return tuple(dict.fromkeys(work.findings()))
+
+
+def new_violations(
+    entries: Entries | None, before: Policies, after: Policies, changed: Collection[str]
+) -> tuple[Finding, ...]:
+    """Return what is wrong with the policies ``after`` those labelled ``changed`` were changed.
+
+    What was wrong ``before`` with others stands in nobody's way.
+    """
+    known = set(violations(entries, before))
+    found = violations(entries, after)
+    return tuple(each for each in found if each[0] in changed or each not in known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +81,8 @@ class _Work:
 
     def _calls(self, document: Document, index: int, service: str) -> Iterator[Finding]:
         path = f"spec.to[{index}]"
-        compiled = compile_traffic(self.world, self._met_by(document), _NOBODY, service)
+        compiled, others = self._compiled(document, service)
+        yield from others
         if compiled.error is not None:
             if self.zone_known:
                 for fault in compiled.error.faults:
@@ -99,17 +112,47 @@ class _Work:
 
     def _inbound(self, document: Document) -> Iterator[Finding]:
         service = document.spec.target_ref.labels.get("service", _NOBODY)
+        kind = KINDS[document.kind]
+        only_requests = kind.on_inbound_route is not None and kind.on_inbound is None
+        if self.zone_known and service and only_requests:
+            protocol = self.world.protocol(service)
+            if not protocol.is_http:
+                message = (
+                    f"{service} speaks {protocol.value}, of which no request is seen: "
+                    "set Protocol in its service-defaults"
+                )
+                yield document.label, Violation("spec.rules", message)
         try:
             compile_inbound(self.world, self._met_by(document), service)
         except InvalidInputError as error:
             for violation in error.violations:
                 yield document.label, violation
 
-    def _met_by(self, document: Document) -> Selection:
+    def _compiled(self, document: Document, service: str) -> tuple[Compiled, list[Finding]]:
+        """Compose ``document`` with those that it meets, but for the broken ones among them.
+
+        What such a one is to blame for is said of it and of no other.
+        """
+        found: list[Finding] = []
+        broken: set[str] = set()
+        while True:
+            met = self._met_by(document, broken)
+            compiled = compile_traffic(self.world, met, _NOBODY, service)
+            faults = compiled.error.faults if compiled.error is not None else ()
+            blamed = {one.entry: one for one in faults if one.entry != document.label}
+            culprits = [one for one in self.world.policies.values() if one.label in blamed]
+            if not culprits or broken.issuperset(blamed):
+                return compiled, found
+            for one in culprits:
+                broken.add(one.label)
+                if self.zone_known and service not in dict(_called(one)).values():
+                    found.append((one.label, Violation("spec", str(blamed[one.label].violation))))
+
+    def _met_by(self, document: Document, without: Collection[str] = ()) -> Selection:
         """Return the policies that concern every proxy that ``document`` does."""
         ref = document.spec.target_ref
         met = (one for one in self.world.policies.values() if _includes(one.spec.target_ref, ref))
-        return Selection(in_order(met))
+        return Selection(in_order(one for one in met if one.label not in without))
 
 
 def _includes(wide: ProxyRef, narrow: ProxyRef) -> bool:

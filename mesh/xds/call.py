@@ -20,6 +20,7 @@ from mesh.model.identity import WorkloadId
 from mesh.model.proxies import METADATA_KEY, ProxyNeed
 from mesh.model.violations import InvalidInputError
 from mesh.xds.grpc_framing import Status, StatusError
+from mesh.xds.observer import Observer
 from mesh.xds.peer import Peer
 from mesh.xds.responses import Push
 from mesh.xds.session import Session
@@ -42,38 +43,6 @@ logger = logging.getLogger(__name__)
 
 class RefusedError(Exception):
     """The directory has nothing for this proxy; the message says why and what to do."""
-
-
-class Observer(Protocol):
-    """Who counts what happens (the metrics)."""
-
-    def on_push(self, type_url: str, size: int) -> None:
-        """A response of ``size`` bytes was queued."""
-
-    def on_ack(self, type_url: str, seconds: float) -> None:
-        """A response was acknowledged ``seconds`` after it was queued."""
-
-    def on_nack(self, type_url: str, names: tuple[str, ...]) -> None:
-        """A response with the resources ``names`` was refused by a proxy."""
-
-    def on_refused(self, status: str) -> None:
-        """A stream was refused with a gRPC status."""
-
-
-class Silent:
-    """An observer that counts nothing."""
-
-    def on_push(self, type_url: str, size: int) -> None:
-        """Ignore."""
-
-    def on_ack(self, type_url: str, seconds: float) -> None:
-        """Ignore."""
-
-    def on_nack(self, type_url: str, names: tuple[str, ...]) -> None:
-        """Ignore."""
-
-    def on_refused(self, status: str) -> None:
-        """Ignore."""
 
 
 class Owner(Protocol):

@@ -21,9 +21,10 @@ from mesh.aio.clock import Clock, SystemClock
 from mesh.envoy.resource import Snapshot
 from mesh.model.identity import WorkloadId
 from mesh.model.proxies import ProxyNeed
-from mesh.xds.call import METHOD, Observer, ProxyCall, Silent
+from mesh.xds.call import METHOD, ProxyCall
 from mesh.xds.grpc_framing import Status, StatusError
 from mesh.xds.limits import Limits
+from mesh.xds.observer import Observer, Silent
 from mesh.xds.pacing import Pacer
 from mesh.xds.peer import Peer, identify
 from mesh.xds.status import Connected, ProxyStatus

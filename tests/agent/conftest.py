@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from mesh.agent.settings import AgentSettings
 from mesh.agent.state import StateDir
+from mesh.demo.loopback import free_ports
 from mesh.model.proxies import Inbound
 from tests.agent.fakezone import FakeZone
 
@@ -48,6 +48,4 @@ def settings(tmp_path: Path, zone: FakeZone) -> AgentSettings:
 
 def free_port() -> int:
     """Return a port that nobody has at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]

@@ -27,7 +27,7 @@ from mesh.aio.tasks import Tasks
 from mesh.envoy import files
 from tests.agent.fakezone import DOMAIN, TOKEN, TOKEN_ID, FakeZone
 from tests.agent.pki import Authority
-from tests.agent.waiting import until
+from tests.waiting import until
 
 # Today: the fake zone checks client certificates by the machine's clock.
 START = SystemClock().now()

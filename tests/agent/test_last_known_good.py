@@ -43,7 +43,7 @@ from tests.agent.envoys import end_all
 from tests.agent.pki import Authority
 from tests.agent.realzone import RealZone, real_zone
 from tests.agent.running import agent, kill_envoys, says
-from tests.agent.waiting import until
+from tests.waiting import until
 
 GREETING = b"hello from db\n"
 ISSUER = "https://login.example"

@@ -44,7 +44,7 @@ from tests.agent.conftest import free_port
 from tests.agent.envoys import end_all
 from tests.agent.fakezone import DOMAIN, ZONE, FakeZone
 from tests.agent.running import agent, kill_envoys, says
-from tests.agent.waiting import until
+from tests.waiting import until
 
 # What the Any fields below hold must be known to protobuf.
 KNOWN = (router_pb2, http_connection_manager_pb2, rbac_pb2, tcp_proxy_pb2)

@@ -30,7 +30,7 @@ from tests.agent import discovery
 from tests.agent.conftest import free_port
 from tests.agent.envoys import end_all
 from tests.agent.fakezone import FakeZone
-from tests.agent.waiting import until
+from tests.waiting import until
 
 MEGABYTE = 1024
 BUDGET = 45 * MEGABYTE

@@ -34,7 +34,7 @@ from mesh.model.proxies import Inbound, Upstream
 from tests import realconsul
 from tests.agent.conftest import free_port
 from tests.agent.fakezone import FakeZone
-from tests.agent.waiting import until
+from tests.waiting import until
 
 
 @contextlib.asynccontextmanager

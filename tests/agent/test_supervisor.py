@@ -33,7 +33,7 @@ from mesh.model.proxies import Inbound
 from tests.agent import discovery
 from tests.agent.conftest import free_port
 from tests.agent.envoys import end_all
-from tests.agent.waiting import until
+from tests.waiting import until
 
 BINARY = find_envoy(None)
 

@@ -1,6 +1,5 @@
-"""Clocks, backoff and the newest-value channel."""
+"""Clocks and backoff."""
 
-import asyncio
 from datetime import UTC, timedelta
 
 from hypothesis import given
@@ -8,7 +7,6 @@ from hypothesis import strategies as st
 
 from mesh.aio.backoff import Backoff
 from mesh.aio.clock import ManualClock, SystemClock
-from mesh.aio.latest import Latest
 from mesh.aio.tasks import Tasks
 
 
@@ -24,19 +22,6 @@ def test_backoff_never_exceeds_its_cap(draws: list[float]) -> None:
     pending = iter(draws)
     backoff = Backoff(0.1, 3.0, draw=lambda: next(pending))
     assert all(0 <= backoff.next() <= 3.0 for _ in draws)
-
-
-async def test_latest_keeps_only_the_newest() -> None:
-    channel: Latest[int] = Latest()
-    channel.set(1)
-    channel.set(2)
-    assert await channel.next() == 2
-    async with Tasks() as tasks:
-        taken = tasks.spawn("reader", channel.next())
-        await asyncio.sleep(0)
-        assert not taken.done()
-        channel.set(3)
-        assert await taken == 3
 
 
 async def test_manual_clock_wakes_sleepers_at_their_own_moments() -> None:

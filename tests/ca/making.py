@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -70,12 +69,3 @@ def check_leaf(issued: Issued, issuer: Issuer, names: Sequence[x509.GeneralName]
     assert not leaf.get_extension_for_class(x509.BasicConstraints).value.ca
     leaf.get_extension_for_class(x509.SubjectKeyIdentifier)
     leaf.get_extension_for_class(x509.AuthorityKeyIdentifier)
-
-
-async def until(condition: Callable[[], bool], within: float = 15.0) -> None:
-    """Return when ``condition`` holds; fail after ``within`` seconds."""
-    async with asyncio.timeout(within):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0.01)

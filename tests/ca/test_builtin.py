@@ -17,7 +17,8 @@ from mesh.ca.bundle import from_pem
 from mesh.ca.issuer import IssuerError, IssuerUnavailableError
 from mesh.ca.local import LocalIssuer
 from mesh.model.identity import WorkloadId, ZoneId
-from tests.ca.making import WEB, ZONE, check_leaf, checked, p256, until, uri
+from tests.ca.making import WEB, ZONE, check_leaf, checked, p256, uri
+from tests.waiting import until
 
 DAY = timedelta(hours=24)
 

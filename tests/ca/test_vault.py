@@ -13,8 +13,9 @@ from mesh.ca.bundle import fingerprint, from_pem
 from mesh.ca.issuer import IssuerError, IssuerUnavailableError
 from mesh.ca.vault import vault_issuer
 from mesh.clients.vault import AppRole, Token, VaultClient, VaultSettings
-from tests.ca.making import WEB, ZONE, check_leaf, checked, until, uri
+from tests.ca.making import WEB, ZONE, check_leaf, checked, uri
 from tests.realvault import RealVault
+from tests.waiting import until
 
 DAY = timedelta(hours=24)
 

@@ -276,7 +276,7 @@ def test_without_the_right_nothing_is_applied(
     file.write_text(SLOW)
     result = mesh("apply", "-f", str(file), env={"CONSUL_HTTP_ADDR": legacy.url})
     assert result.exit_code == 3
-    assert "ermission denied" in result.output
+    assert "lacks write on key mesh/policies/" in result.output
     help_text = mesh("apply", "--help").output
     assert 'key_prefix "mesh/policies/"' in help_text
     assert "write for" in help_text
@@ -317,3 +317,47 @@ def token(consul: RealConsul, name: str, rules: str) -> str:
         answers.append(json.loads(connection.getresponse().read()))
         connection.close()
     return str(answers[-1]["SecretID"])
+
+
+def test_a_slip_in_the_name_of_a_kind_is_answered_with_what_was_meant(run: Mesh) -> None:
+    result = run("get", "timout")
+    assert result.exit_code == 2
+    assert "did you mean MeshTimeout?" in result.output
+
+
+def limited(legacy: RealConsul, name: str, rules: str) -> dict[str, str]:
+    """Return the variables of a token that may do what ``rules`` say."""
+    place = urlsplit(legacy.url)
+    answer: dict[str, Any] = {}
+    for path, body in (
+        ("/v1/acl/policy", {"Name": name, "Rules": rules}),
+        ("/v1/acl/token", {"Policies": [{"Name": name}]}),
+    ):
+        connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=10)
+        headers = {"X-Consul-Token": BOOTSTRAP_TOKEN}
+        connection.request("PUT", path, json.dumps(body), headers)
+        answer = json.loads(connection.getresponse().read())
+        connection.close()
+    return {"CONSUL_HTTP_ADDR": legacy.url, "CONSUL_HTTP_TOKEN": answer["SecretID"]}
+
+
+def test_who_may_not_see_is_not_told_that_nothing_is_there(
+    mesh: Mesh, legacy: RealConsul, files: Path
+) -> None:
+    env = limited(legacy, "blind", 'node_prefix "" { policy = "read" }')
+    for words in (["get"], ["diff", "-f", str(files)], ["delete", "timeout", "slow"]):
+        result = mesh(*words, env=env)
+        assert result.exit_code == 3
+        assert "on key mesh/policies/" in result.output
+
+
+def test_who_may_only_read_is_told_each_right_that_writing_takes(
+    mesh: Mesh, legacy: RealConsul, files: Path
+) -> None:
+    env = limited(legacy, "reader", 'key_prefix "mesh/" { policy = "read" }')
+    assert mesh("get", env=env).exit_code == 0
+    result = mesh("apply", "-f", str(files), env=env)
+    assert result.exit_code == 3
+    assert "lacks write on key mesh/policies/, write on key mesh/policy-history/" in result.output
+    assert "read on service" in result.output
+    assert 'remedy: Add to its policy: key_prefix "mesh/policies/"' in result.output

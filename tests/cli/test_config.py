@@ -171,6 +171,15 @@ def test_routes_tell_what_matches_and_where_it_goes() -> None:
                         "match": {"prefix": "/"},
                         "route": {"weighted_clusters": {"clusters": [{"name": "v1", "weight": 9}]}},
                     },
+                    {
+                        "match": {
+                            "safe_regex": {"regex": "/[0-9]+"},
+                            "headers": [{"name": ":method"}, {"name": "x-canary"}],
+                            "query_parameters": [{"name": "q"}],
+                        },
+                        "redirect": {"response_code": "FOUND"},
+                    },
+                    {"match": {"path": "/old"}, "redirect": {"path_redirect": "/new"}},
                 ],
             }
         ]
@@ -179,6 +188,8 @@ def test_routes_tell_what_matches_and_where_it_goes() -> None:
         ["prefix=/a", "api"],
         ["prefix=/b", "answers 403"],
         ["prefix=/", "v1 9"],
+        ["regex=/[0-9]+, header :method, header x-canary, query q", "redirects, 302"],
+        ["path=/old", "redirects, 301"],
     ]
 
 

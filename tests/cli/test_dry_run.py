@@ -78,13 +78,36 @@ def test_people_are_told_counts_and_calls_and_refusals() -> None:
         "envoy": {"checked": 3, "unchecked": 2, "note": "not everything"},
     }
     said = text(answer, outcome())
-    assert said.startswith("MeshTimeout slow: configured (v1→v2)")
+    assert said.startswith("MeshTimeout slow: would be configured (v1→v2)")
     assert "change (1 of 2)" in said
     assert "Cluster: 2 added, 1 changed" in said
     assert "would be refused" in said
     assert "spare (refused)" in said
     assert "  Cluster api of web/web-1: bad\n    worse" in said
     assert "2 resources: not everything" in said
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (State.CREATED, "MeshTimeout slow: would be created (v2)"),
+        (State.DELETED, "MeshTimeout slow: would be deleted"),
+        (State.UNCHANGED, "MeshTimeout slow: unchanged (v2)"),
+        (State.ABSENT, "MeshTimeout slow: not there"),
+    ],
+)
+def test_nothing_is_said_to_have_happened(state: State, said: str) -> None:
+    foreseen = Outcome(Key("default", "MeshTimeout", "slow"), state, 1, 2)
+    lines = text(QUIET, foreseen).splitlines()
+    assert lines[0] == said
+    assert "None: no resource would change." in lines
+
+
+def test_of_what_is_refused_nothing_is_foreseen() -> None:
+    wrong = {"document": "MeshTimeout slow", "path": "spec", "message": "is odd"}
+    said = text({**QUIET, "violations": [wrong]}, outcome())
+    assert "would be" not in said.replace("Nothing would be applied", "")
+    assert "MeshTimeout slow: spec: is odd" in said
 
 
 @pytest.mark.parametrize(

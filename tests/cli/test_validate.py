@@ -143,3 +143,22 @@ def test_what_documents_contradict_of_one_another_is_told(mesh: Mesh, tmp_path: 
         "  endpoints: [{address: mail.example.com, port: 25}]\n"
     )
     assert validate(mesh, tmp_path / "p.yaml", f"{text}---\n{external}")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GOOD.replace("MeshTimeout", "MeshTimout"), "; did you mean MeshTimeout?"),
+        (GOOD.replace("MeshTimeout", "meshtimeout"), "; did you mean MeshTimeout?"),
+        (GOOD.replace("kind: Mesh", "kind: Mash"), "kind: must be 'Mesh', 'MeshService'"),
+        (GOOD.replace("5s", "5"), "idleTimeout: "),
+        (GOOD.replace("  to:", "  from:"), "spec.from: unknown field; what holds for callers"),
+        (GOOD.replace("spec:\n  to:", "spec:\n  to: all\n  rules:"), "spec.to: must be a list"),
+    ],
+)
+def test_a_slip_is_answered_with_what_was_meant(
+    mesh: Mesh, tmp_path: Path, text: str, said: str
+) -> None:
+    code, lines = validate(mesh, tmp_path / "p.yaml", text)
+    assert code == 1
+    assert said in "\n".join(lines)

@@ -14,6 +14,7 @@ from envoy.config.core.v3 import base_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2
 from typer.testing import Result
 
+from mesh.aio.health import health_app
 from mesh.ca import tls
 from mesh.ca.builtin import builtin_issuer
 from mesh.ca.bundle import from_pem
@@ -26,7 +27,6 @@ from mesh.cli.checks.model import Level
 from mesh.cli.zone_probe import Probe
 from mesh.clients.consul import ConsulAddress, ConsulClient
 from mesh.controlplane.api.app import api_app
-from mesh.controlplane.health import health_app
 from mesh.controlplane.metrics import Metrics
 from mesh.controlplane.tls import ZoneTls
 from mesh.envoy import endpoint

@@ -9,6 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from mesh.aio.health import health_app
 from mesh.ca.builtin import builtin_issuer
 from mesh.ca.bundle import TrustBundle
 from mesh.ca.local import LocalIssuer
@@ -16,7 +17,6 @@ from mesh.clients.consul import ConsulAddress, ConsulClient
 from mesh.config.types import HostPort
 from mesh.controlplane import token_file
 from mesh.controlplane.api.app import MAX_BODY, api_app
-from mesh.controlplane.health import health_app
 from mesh.controlplane.listening import listen
 from mesh.controlplane.metrics import Metrics, PushMetrics, XdsMetrics
 from mesh.controlplane.tls import ZoneTls

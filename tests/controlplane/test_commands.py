@@ -12,11 +12,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from mesh.aio.health import health_app
 from mesh.ca import tls
 from mesh.ca.issuer import Credentials
 from mesh.cli.main import app
 from mesh.clients.zone import UntrustedZoneError, ZoneAddress, ZoneClient
-from mesh.controlplane.health import health_app
 from mesh.controlplane.metrics import Metrics
 from tests.controlplane.zones import ADMIN_TOKEN, ApiServer, Host, listening
 

@@ -12,11 +12,11 @@ import yaml
 from mesh.config.envoy_binary import installed
 from mesh.controlplane.api.dryrun_model import DryRunAnswer, DryRunRequest, PolicyName
 from mesh.controlplane.dryrun import envoy
+from mesh.controlplane.dryrun.batches import batches
 from mesh.controlplane.dryrun.calls import Reach, words
 from mesh.controlplane.dryrun.difference import difference, renewed
 from mesh.controlplane.dryrun.forecast import Proxy, forecast
 from mesh.controlplane.dryrun.office import DryRuns
-from mesh.controlplane.dryrun.sheets import sheets
 from mesh.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTE, Resource
 from mesh.model.entries import Entries, ServiceDefaults
 from mesh.model.intentions import Action, Intention
@@ -249,19 +249,19 @@ async def test_an_envoy_is_asked_about_every_kind_of_resource(
     from_nothing = [
         replace(each, before={}) for each in forecast_of(world, proxies, ROUTE_TO % ("n", "extra"))
     ]
-    asked = sheets(from_nothing)
-    kinds = {one.type_url for sheet in asked for piece in sheet.pieces for one in piece.resources}
+    asked = batches(from_nothing)
+    kinds = {one.type_url for batch in asked for piece in batch.pieces for one in piece.resources}
     assert {CLUSTER, ENDPOINTS, LISTENER, ROUTE} <= kinds
     verdict = await envoy.ask(installed(), asked)
     assert verdict.refused == ()
-    assert verdict.checked == sum(sheet.count for sheet in asked) > 10
+    assert verdict.checked == sum(batch.count for batch in asked) > 10
 
 
 async def test_an_envoy_is_asked_only_so_often(
     world: World, proxies: list[Proxy], tmp_path: Path
 ) -> None:
     changed = forecast_of(world, proxies, SLOW)
-    many = sheets(changed) * (envoy.MOST_RUNS + 3)
+    many = batches(changed) * (envoy.MOST_RUNS + 3)
     nobody = tmp_path / "envoy"
     nobody.write_text("#!/bin/sh\nexit 0\n")
     nobody.chmod(0o700)

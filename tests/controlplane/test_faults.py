@@ -14,7 +14,7 @@ from mesh.model.identity import WorkloadId
 from mesh.model.proxies import ProxyNeed, Upstream
 from mesh.model.services import Instance, Protocol
 from mesh.model.violations import InvalidInputError, Violation
-from mesh.policies.kinds.patching import PatchError
+from mesh.policies.kinds.proxy_patch import PatchError
 from mesh.sources.consul.problems import Problem
 from mesh.world.changes import ConfigEntriesChanged, InstancesChanged
 from mesh.world.snapshot import World

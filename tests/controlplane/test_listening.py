@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
+from mesh.aio.health import health_app
 from mesh.config.types import HostPort
-from mesh.controlplane.health import health_app
 from mesh.controlplane.listening import listen
 from mesh.controlplane.metrics import Metrics
 from mesh.demo.loopback import HOST, free_ports

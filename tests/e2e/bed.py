@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from mesh.clients.consul import ConsulClient
 from mesh.demo.estate import HOST, Estate, free_ports
 from mesh.model.intentions import Action, Intention
 from tests.e2e.applications import APPLICATIONS
-
-T = TypeVar("T")
 
 PROTOCOLS = {"shop": "http", "fast": "http2", "greeter": "grpc", "cache": "tcp", "mail": "tcp"}
 """What each service speaks."""
@@ -41,17 +38,6 @@ class Bed:
     async def allow(self, source: str, destination: str) -> None:
         """Write a plain allowing intention."""
         await self.consul.intentions.put(Intention(source, destination, Action.ALLOW))
-
-
-async def until(what: str, ask: Callable[[], Awaitable[T | None]], *, patience: float = 15) -> T:
-    """Ask again and again until something comes back, and return it."""
-    ends = time.monotonic() + patience
-    while True:
-        found = await ask()
-        if found is not None:
-            return found
-        assert time.monotonic() < ends, f"not within {patience} s: {what}"
-        await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

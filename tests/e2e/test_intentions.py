@@ -24,7 +24,8 @@ from mesh.model.intentions import (
     PathMatchKind,
     Permission,
 )
-from tests.e2e.bed import CALLER, Bed, until
+from tests.e2e.bed import CALLER, Bed
+from tests.traffic.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

@@ -14,7 +14,8 @@ import redis.asyncio as redis
 
 from mesh.demo.estate import HOST
 from tests.e2e.applications import GREETER, STREAM
-from tests.e2e.bed import STRANGER, Bed, until
+from tests.e2e.bed import STRANGER, Bed
+from tests.traffic.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

@@ -8,7 +8,8 @@ import pytest
 from mesh.demo.estate import HOST, free_ports
 from mesh.model.intentions import Action, Intention
 from tests.e2e.applications import shop
-from tests.e2e.bed import Bed, until
+from tests.e2e.bed import Bed
+from tests.traffic.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

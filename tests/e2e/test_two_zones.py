@@ -13,7 +13,7 @@ from mesh.demo.load import Load
 from mesh.model.intentions import Action, Intention
 from tests import realconsul
 from tests.e2e.applications import shop
-from tests.e2e.bed import until
+from tests.traffic.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 

@@ -15,13 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from envoy.config.bootstrap.v3 import bootstrap_pb2
 from envoy.config.listener.v3 import listener_components_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as hcm_pb2,
 )
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
-from google.protobuf import json_format
 
 from mesh.envoy import cluster, connections, inbound_http, inbound_listener
 from mesh.envoy import http as managers
@@ -30,13 +28,12 @@ from mesh.envoy.filters.parts import Named
 from mesh.envoy.listener import TrafficDirection, listener, tcp_proxy
 from mesh.envoy.proto import typed
 from mesh.envoy.resource import TYPE_PREFIX
-from mesh.envoy.runtime import RUNTIME
 from mesh.model.identity import WorkloadId
 from mesh.model.inbound import InboundRoute, InboundTraffic, TlsMode
 from mesh.model.intentions import JwtProvider
 from mesh.model.services import Protocol
 from tests.policies.authority import Authority
-from tests.policies.gate import running
+from tests.realenvoy import bootstrap, running
 
 DOMAIN: Final = "td.example"
 GONE: Final = "gone"
@@ -142,22 +139,19 @@ def serving(
     """
     authority = Authority(directory)
     transport = _transport(authority)
-    config = bootstrap_pb2.Bootstrap()
-    config.admin.address.socket_address.address = "127.0.0.1"
-    config.admin.address.socket_address.port_value = 0
-    runtime = config.layered_runtime.layers.add(name="mesh")
-    runtime.static_layer.update(RUNTIME)
     with socket.socket() as silent:
         # Bound, but nobody listens.
         silent.bind(("127.0.0.1", 0))
         places = {**clusters, GONE: (silent.getsockname()[1], Protocol.GRPC)}
-        for name, (port, protocol) in places.items():
-            built = cluster.of_address(name, address="127.0.0.1", port=port, protocol=protocol)
-            config.static_resources.clusters.append(built)
-        for name, inbound in traffic.items():
-            built = _listener(name, inbound, transport, providers, gates.get(name, ()))
-            config.static_resources.listeners.append(built)
-        with running(json_format.MessageToJson(config), directory) as ports:
+        reached = [
+            cluster.of_address(name, address="127.0.0.1", port=port, protocol=protocol)
+            for name, (port, protocol) in places.items()
+        ]
+        listeners = [
+            _listener(name, inbound, transport, providers, gates.get(name, ()))
+            for name, inbound in traffic.items()
+        ]
+        with running(bootstrap(listeners, reached), directory) as ports:
             yield Callee(ports, authority)
 
 

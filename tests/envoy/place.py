@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,10 @@ from typing import Any, Final
 
 import aiohttp
 from aiohttp import web
-from envoy.config.bootstrap.v3 import bootstrap_pb2
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as hcm_pb2,
 )
-from google.protobuf import json_format
 
 from mesh.agent import system_roots
 from mesh.agent.state import StateDir
@@ -26,12 +24,11 @@ from mesh.envoy import cluster, http, listener
 from mesh.envoy.endpoint import Group, prioritised
 from mesh.envoy.proto import typed
 from mesh.envoy.routes import NO_SENTENCES, Sentences, route_table
-from mesh.envoy.runtime import RUNTIME
 from mesh.model.destinations import Destination, Selection, Settings, Target
 from mesh.model.requests import EVERYTHING
 from mesh.model.services import Instance, Protocol
 from mesh.model.traffic import Forward, Route, Share
-from tests.policies.gate import running
+from tests.realenvoy import bootstrap, running
 
 HOST: Final = "127.0.0.1"
 ZONE: Final = "dc1"
@@ -168,18 +165,10 @@ async def envoy(
     directory: Path, listeners: Sequence[Any], clusters: Sequence[Any]
 ) -> AsyncIterator[Place]:
     """Run Envoy with ``listeners`` and ``clusters`` in ``directory``."""
-    config = bootstrap_pb2.Bootstrap()
-    config.node.id = config.node.cluster = "web"
-    config.admin.address.socket_address.address = HOST
-    config.admin.address.socket_address.port_value = 0
-    layer = config.layered_runtime.layers.add(name="mesh").static_layer
-    layer.update(RUNTIME)
-    config.static_resources.listeners.extend(listeners)
-    config.static_resources.clusters.extend(clusters)
     state = StateDir(directory)
     system_roots.link(state)
     state.close()
-    run = running(json_format.MessageToJson(config), directory)
+    run = running(bootstrap(listeners, clusters), directory)
     # In a thread, because Envoy asks the applications of this loop before it listens.
     ports = await asyncio.to_thread(run.__enter__)
     try:
@@ -287,12 +276,3 @@ def target(name: str) -> Target:
     """Return the target whose name is ``name``."""
     subset, _, service = name.rpartition(".")
     return Target(service, subset)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for ``condition``."""
-    for _ in range(round(_PATIENCE / _POLL)):
-        if condition():
-            return
-        await asyncio.sleep(_POLL)
-    raise AssertionError("it never came true")

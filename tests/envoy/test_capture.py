@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
-import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from envoy.config.bootstrap.v3 import bootstrap_pb2
 from envoy.config.cluster.v3 import cluster_pb2
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +23,7 @@ from mesh.model.passthrough import (
     PassthroughMatch,
     PassthroughMode,
 )
-from tests.policies.gate import envoy_binary
+from tests.realenvoy import bootstrap, validated
 
 ALL, NONE = Passthrough(PassthroughMode.ALL), Passthrough(PassthroughMode.NONE)
 DATABASE = PassthroughMatch(HostKind.IP, "192.0.2.1", port=5432)
@@ -132,7 +130,7 @@ def test_what_passes_is_what_some_match_means(
 
 
 def test_envoy_takes_every_pair_of_matches(tmp_path: Path) -> None:
-    config = bootstrap_pb2.Bootstrap()
+    listeners = []
     places = [PassthroughMatch(HostKind.CIDR, block) for block in BLOCKS]
     places += [replace(each, protocol=protocol) for each in places[:4] for protocol in SPOKEN[1:]]
     hosts = [
@@ -145,12 +143,8 @@ def test_envoy_takes_every_pair_of_matches(tmp_path: Path) -> None:
         listener = built(matched(*pair), "::" if number % 2 else "127.0.0.1")
         listener.name = f"{number}"
         listener.address.socket_address.port_value = 20_000 + number
-        config.static_resources.listeners.append(listener)
-    found = tmp_path / "envoy.pb"
-    found.write_bytes(config.SerializeToString())
-    command = [envoy_binary(), "--mode", "validate", "-c", str(found), "--log-level", "error"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+        listeners.append(listener)
+    validated(bootstrap(listeners), tmp_path)
 
 
 @pytest.mark.parametrize("passthrough", [ALL, NONE, matched(), matched(DATABASE)])

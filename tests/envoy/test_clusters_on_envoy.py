@@ -45,9 +45,9 @@ from tests.envoy.place import (
     table_listeners,
     target,
     to_each,
-    until,
     with_endpoints,
 )
+from tests.waiting import until
 from tests.xds.pki import Authority
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]

@@ -32,7 +32,8 @@ from mesh.model.traffic import (
     Route,
     Share,
 )
-from tests.envoy.place import App, Place, envoy, plain, table_listeners, until
+from tests.envoy.place import App, Place, envoy, plain, table_listeners
+from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import ssl
 from collections.abc import AsyncIterator
@@ -14,13 +13,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from mesh.agent.envoy_process import find_envoy
-from mesh.agent.identity import bundle_secret, identity_secret
+from mesh.demo.loopback import free_ports
 from mesh.envoy import (
-    bootstrap,
     cluster,
     connections,
-    files,
     http,
     inbound_http,
     listener,
@@ -52,9 +48,10 @@ from mesh.model.requests import CallerMatch, Match
 from mesh.model.services import Protocol
 from tests.envoy.backends import Application, http_server
 from tests.envoy.callee import types
-from tests.xds.conftest import DOMAIN, ZONE, Zone, need, until
+from tests.waiting import until
+from tests.xds.conftest import DOMAIN, Zone
+from tests.xds.following import following
 from tests.xds.pki import Authority, Files
-from tests.xds.test_envoy import free_port
 
 pytestmark = pytest.mark.e2e
 
@@ -165,33 +162,15 @@ async def proxy(
     authority: Authority,
     state: Path,
 ) -> AsyncIterator[Proxy]:
-    (state / files.IDENTITY_SDS).write_bytes(
-        identity_secret(web.certificate.read_text(), web.key.read_text())
-    )
-    bundle = authority.bundle.read_text()
-    (state / files.BUNDLE_SDS).write_bytes(bundle_secret(bundle))
-    (state / files.BUNDLE_FILE).write_text(bundle)
-    who = bootstrap.Proxy("1", ZONE, need(), (("127.0.0.1", zone.port),), "envoy.sock")
-    (state / "bootstrap.json").write_text(json.dumps(bootstrap.live(who)))
     context = authority.client_context(web)
     context.set_alpn_protocols(["http/1.1"])
     context.check_hostname = False
-    with http_server(Application) as application, (state / "log").open("wb") as log:
+    with http_server(Application) as application:
         async with _session(context) as session:
-            running = Proxy(zone, state, free_port(), application, session)
+            running = Proxy(zone, state, free_ports(1)[0], application, session)
             running.publish()
-            process = await asyncio.create_subprocess_exec(
-                str(find_envoy(None)),
-                *("-c", "bootstrap.json", "--use-dynamic-base-id", "--concurrency", "1"),
-                cwd=state,
-                stdout=log,
-                stderr=log,
-            )
-            try:
+            async with following(zone, web, authority, state):
                 yield running
-            finally:
-                process.terminate()
-                await process.wait()
 
 
 def _session(context: ssl.SSLContext) -> aiohttp.ClientSession:

@@ -23,7 +23,9 @@ def test_a_remote_provider_is_fetched_ahead_and_outlives_its_server() -> None:
             JwtLocation(query_param="token"),
             JwtLocation(cookie="session"),
         ),
+        forward=True,
         forward_header="x-payload",
+        forward_padded=True,
         clock_skew=5,
     )
 
@@ -39,7 +41,9 @@ def test_a_remote_provider_is_fetched_ahead_and_outlives_its_server() -> None:
     assert list(config.from_params) == ["token"]
     assert list(config.from_cookies) == ["session"]
     assert list(config.audiences) == ["mesh"]
+    assert config.forward
     assert config.forward_payload_header == "x-payload"
+    assert config.pad_forward_payload_header
     assert config.clock_skew_seconds == 5
 
 

@@ -1,73 +1,33 @@
-"""A real Envoy that answers 200 behind the filters under test."""
+"""Listeners of a real Envoy that answer 200 behind the filters under test."""
 
 from __future__ import annotations
 
 import http.client
-import json
-import shutil
 import ssl
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Final
 
-from envoy.config.bootstrap.v3 import bootstrap_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as hcm_pb2,
 )
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
-from google.protobuf import json_format
 
 from mesh.envoy.jwt import JWT_AUTHN
 from mesh.envoy.proto import typed
-from mesh.envoy.rbac import HTTP_RBAC, NETWORK_RBAC
 from mesh.policies.intentions import Authorization
+from tests import realenvoy
 from tests.policies.authority import Authority
 
-_PATIENCE: Final = 20.0
 SEEN_PATH: Final = "x-seen-path"
 """Response header with the path as the filters saw it."""
 
 
-def envoy_binary() -> str:
-    """Return the path of the Envoy beside this Python, or on the path."""
-    beside = Path(sys.executable).parent / "envoy"
-    found = str(beside) if beside.exists() else shutil.which("envoy")
-    assert found, "no envoy binary: these tests need one"
-    return found
-
-
 def bootstrap(gates: Mapping[str, Authorization], authority: Authority) -> str:
     """Return a configuration, in JSON, with one listener for each of ``gates``."""
-    config = bootstrap_pb2.Bootstrap()
-    config.admin.address.socket_address.address = "127.0.0.1"
-    config.admin.address.socket_address.port_value = 0
     socket = _server(authority)
-    for name, filters in gates.items():
-        config.static_resources.listeners.append(_listener(name, filters, socket))
-    return json_format.MessageToJson(config)
-
-
-@contextmanager
-def running(config: str, directory: Path) -> Iterator[dict[str, int]]:
-    """Run Envoy with ``config``; give the port of each listener."""
-    (directory / "envoy.json").write_text(config)
-    admin = directory / "admin.address"
-    command = [envoy_binary(), "-c", "envoy.json", "--concurrency", "1", "--log-level", "warning"]
-    command += ["--admin-address-path", str(admin), "--use-dynamic-base-id"]
-    command += ["--file-flush-interval-msec", "20"]
-    with (directory / "envoy.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=directory)
-        try:
-            yield _ports(process, admin, directory / "envoy.log")
-        finally:
-            process.terminate()
-            process.wait(10)
+    return realenvoy.bootstrap(_listener(name, filters, socket) for name, filters in gates.items())
 
 
 def ask(
@@ -91,29 +51,6 @@ def ask(
         connection.close()
 
 
-def _ports(process: subprocess.Popen[bytes], admin: Path, log: Path) -> dict[str, int]:
-    deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
-        # Envoy writes the address once the listeners of the bootstrap are bound.
-        if admin.exists() and (address := admin.read_text().strip()):
-            connection = http.client.HTTPConnection(address, timeout=10)
-            try:
-                connection.request("GET", "/listeners?format=json")
-                found = json.loads(connection.getresponse().read())
-            finally:
-                connection.close()
-            listeners = found.get("listener_statuses", ())
-            ports = {
-                each["name"]: each["local_address"]["socket_address"]["port_value"]
-                for each in listeners
-            }
-            if ports and all(ports.values()):
-                return ports
-        time.sleep(0.05)
-    raise AssertionError(f"envoy does not listen: {log.read_text()}")
-
-
 def _server(authority: Authority) -> Any:
     cert, key = authority.issue("server", "spiffe://td.example/ns/default/dc/dc1/svc/api")
     context = tls_pb2.DownstreamTlsContext()
@@ -134,7 +71,7 @@ def _listener(name: str, filters: Authorization, socket: Any) -> Any:
     chain.transport_socket.name = "envoy.transport_sockets.tls"
     chain.transport_socket.typed_config.CopyFrom(socket)
     if filters.network is not None:
-        chain.filters.add(name=NETWORK_RBAC, typed_config=typed(filters.network))
+        chain.filters.add(name="envoy.filters.network.rbac", typed_config=typed(filters.network))
     chain.filters.append(_manager(name, filters))
     return listener
 
@@ -152,7 +89,7 @@ def _manager(name: str, filters: Authorization) -> Any:
     if filters.jwt is not None:
         manager.http_filters.add(name=JWT_AUTHN, typed_config=typed(filters.jwt))
     if filters.http is not None:
-        manager.http_filters.add(name=HTTP_RBAC, typed_config=typed(filters.http))
+        manager.http_filters.add(name="envoy.filters.http.rbac", typed_config=typed(filters.http))
     manager.http_filters.add(
         name="envoy.filters.http.router", typed_config=typed(router_pb2.Router())
     )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -17,13 +16,13 @@ from envoy.service.ratelimit.v3 import rls_pb2
 
 from mesh.config.types import HostPort
 from mesh.demo.loopback import HOST, free_ports
-from mesh.ratelimit.question import Hit
+from mesh.ratelimit.requests import Hit
 from mesh.ratelimit.service import SERVICE
+from tests.waiting import until
 
 UNITS: Final = rls_pb2.RateLimitResponse.RateLimit.Unit
 OK: Final = rls_pb2.RateLimitResponse.OK
 OVER: Final = rls_pb2.RateLimitResponse.OVER_LIMIT
-_PATIENCE: Final = 15.0
 
 
 def hit(key: str, limit: int, cost: int = 1, unit: int = UNITS.HOUR) -> Hit:
@@ -136,14 +135,6 @@ class Redis:
         writer.close()
         await writer.wait_closed()
         return answered
-
-
-async def until(condition: Callable[[], Awaitable[bool]], within: float = _PATIENCE) -> None:
-    """Wait until ``condition`` holds."""
-    deadline = time.monotonic() + within
-    while not await condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        await asyncio.sleep(0.01)
 
 
 async def page(place: HostPort, path: str) -> tuple[int, str]:

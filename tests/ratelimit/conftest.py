@@ -12,7 +12,8 @@ import pytest
 from mesh.aio.clock import SystemClock
 from mesh.config.ratelimit import RateLimitSettings
 from mesh.ratelimit.program import Running, serving
-from tests.ratelimit.asking import Redis, ready, until
+from tests.ratelimit.asking import Redis, ready
+from tests.waiting import until
 
 Start = Callable[..., Awaitable[Running]]
 """Starts an instance with the settings given; it ends with the test."""

@@ -14,7 +14,7 @@ from mesh.aio.clock import ManualClock
 from mesh.ratelimit.counting import Limiter
 from mesh.ratelimit.errors import StoreUnavailableError
 from mesh.ratelimit.memory import Memory
-from mesh.ratelimit.question import Hit
+from mesh.ratelimit.requests import Hit
 from tests.ratelimit.asking import UNITS, hit
 
 MINUTE = UNITS.MINUTE

@@ -14,9 +14,10 @@ import pytest
 
 from mesh.config.types import HostPort
 from mesh.demo.loopback import HOST, free_ports
-from tests.policies import gate
-from tests.ratelimit.asking import Redis, ready, until
+from tests.ratelimit.asking import Redis, ready
 from tests.ratelimit.conftest import Start
+from tests.realenvoy import running as running_envoy
+from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -128,7 +129,7 @@ def _bootstrap(service: HostPort) -> str:
 def envoy(directory: Path, service: HostPort) -> Iterator[dict[str, int]]:
     """Run an Envoy that asks ``service``; give the port of each listener."""
     directory.mkdir()
-    with gate.running(_bootstrap(service), directory) as ports:
+    with running_envoy(_bootstrap(service), directory) as ports:
         yield ports
 
 

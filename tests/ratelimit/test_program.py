@@ -16,7 +16,8 @@ import pytest
 from mesh.config.types import HostPort
 from mesh.demo.loopback import HOST, free_ports
 from mesh.demo.processes import Child, start
-from tests.ratelimit.asking import OK, Client, Redis, descriptor, page, until
+from tests.ratelimit.asking import OK, Client, Redis, descriptor, page
+from tests.waiting import until
 
 MESH = "from mesh.cli.main import main; main()"
 WITHOUT = "import sys; sys.modules[{package!r}] = None; " + MESH

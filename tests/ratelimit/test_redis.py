@@ -11,18 +11,9 @@ from typing import Any
 import grpc
 from redis.asyncio import Redis as Connection
 
-from tests.ratelimit.asking import (
-    OK,
-    OVER,
-    UNITS,
-    Client,
-    Redis,
-    descriptor,
-    page,
-    ready,
-    until,
-)
+from tests.ratelimit.asking import OK, OVER, UNITS, Client, Redis, descriptor, page, ready
 from tests.ratelimit.conftest import Start
+from tests.waiting import until
 
 PATIENT = "10s"
 """A deadline that a busy machine does not miss."""

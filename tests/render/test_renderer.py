@@ -307,3 +307,101 @@ def test_nothing_is_kept_for_sessions_that_are_gone(changes: list[Change]) -> No
     for number in range(len(changes)):
         renderer.disconnect(number)
     assert renderer.is_empty
+
+
+def test_a_caller_is_told_nothing_of_those_it_may_not_fail_over_to() -> None:
+    entries = Entries(
+        resolvers={"api": Resolver("api", failover={"*": (FailoverTarget("db"),)})},
+    )
+    other = Instance("db-1", "n1", "127.0.0.8", 15008)
+    renderer = Renderer(
+        world_after(
+            *KNOWN,
+            InstancesChanged("db", (other,)),
+            ConfigEntriesChanged(entries, {}),
+            IntentionsChanged.of((ALLOW,)),
+        )
+    )
+
+    def told(snapshot: Any) -> list[tuple[int, str]]:
+        (found,) = (one for one in snapshot[ENDPOINTS] if one.name == "api")
+        return [
+            (group.priority, one.endpoint.address.socket_address.address)
+            for group in unpack(found).endpoints
+            for one in group.lb_endpoints
+        ]
+
+    assert told(renderer.connect(1, WEB)) == [(0, "127.0.0.1")]
+    both = (ALLOW, Intention("web", "db", Action.ALLOW))
+    assert told(move(renderer, IntentionsChanged.of(both))[1]) == [
+        (0, "127.0.0.1"),
+        (1, "127.0.0.8"),
+    ]
+
+
+def test_outside_the_mesh_nobody_judges_requests_so_what_turns_on_them_is_refused() -> None:
+    outside = parse(yaml.safe_load(OUTSIDE), KINDS)
+    get_only = Permission(Action.ALLOW, path=PathMatch(PathMatchKind.PREFIX, "/v1"))
+    renderer = Renderer(
+        world_after(
+            *KNOWN,
+            PoliciesChanged({outside.key: outside}),
+            IntentionsChanged.of((Intention("web", "db", permissions=(get_only,)),)),
+        )
+    )
+    snapshot = renderer.connect(1, WEB)
+    assert "db" not in names(snapshot[CLUSTER])
+    (table,) = (one for one in snapshot[ROUTE] if one.name == "db")
+    answer = unpack(table).virtual_hosts[0].routes[0].direct_response
+    assert answer.status == 403
+    assert "nobody outside the mesh judges" in answer.body.inline_string
+    after = move(renderer, IntentionsChanged.of((Intention("web", "db", Action.ALLOW),)))[1]
+    assert "db" in names(after[CLUSTER])
+
+
+def test_policies_reach_a_proxy_whatever_else_changes_with_them() -> None:
+    renderer = Renderer(world_after(*KNOWN, IntentionsChanged.of((ALLOW,))))
+    assert names(renderer.connect(1, API)[ROUTE]) == []
+    guard = parse(
+        {
+            "type": "MeshRequestAuthentication",
+            "name": "users",
+            "spec": {"rules": [{"default": {"providers": ["corporate"]}}]},
+        },
+        KINDS,
+    )
+    world, touched = reduce(renderer.world, DefaultPolicyChanged(allow=True))
+    world, more = reduce(world, PoliciesChanged({guard.key: guard}))
+    assert names(renderer.advance(world, touched | more)[1][ROUTE]) == ["inbound"]
+
+
+def test_nothing_broken_is_told_of_a_proxy_that_has_gone() -> None:
+    renderer = Renderer(world_after(*KNOWN))
+    rules = [
+        {
+            "matches": [{"path": {"type": "RegularExpression", "value": f"/{n}.*"}}],
+            "default": {},
+        }
+        for n in range(40)
+    ]
+    told: dict[str, dict[str, Any]] = {
+        "MeshTimeout": {"http": {"requestTimeout": "1s"}},
+        "MeshRequestAuthentication": {"providers": ["p"]},
+    }
+    many = [
+        parse(
+            {
+                "type": kind,
+                "name": "many",
+                "spec": {"rules": [{**rule, "default": default} for rule in rules]},
+            },
+            KINDS,
+        )
+        for kind, default in told.items()
+    ]
+    move(renderer, PoliciesChanged({one.key: one for one in many}))
+    renderer.connect(1, API)
+    assert list(renderer.broken) == ["inbound side of api"]
+    renderer.disconnect(1)
+    assert renderer.broken == {}
+    assert renderer.is_empty

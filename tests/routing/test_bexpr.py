@@ -5,7 +5,7 @@ import pytest
 from mesh.model.filters import And, Condition, Filter, Not, Operator, Or
 from mesh.model.services import Health, Instance, Registration
 from mesh.routing import bexpr
-from mesh.routing.bexpr_grammar import MAX_CONDITIONS, MAX_DEPTH, MAX_LENGTH
+from mesh.routing.bexpr.grammar import MAX_CONDITIONS, MAX_DEPTH, MAX_LENGTH
 
 WEB = Instance(
     "web-1-sidecar",

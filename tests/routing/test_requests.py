@@ -22,6 +22,7 @@ from mesh.model.requests import (
     QueryMatch,
 )
 from mesh.model.traffic import Respond, Route
+from mesh.routing.conjunction import both
 from mesh.routing.requests import Request, first, holds
 from tests.envoy.place import HOST, envoy, table_listeners
 
@@ -35,7 +36,9 @@ _paths = st.lists(_words, max_size=3).map(lambda parts: "/" + "/".join(parts))
 _odd = st.sampled_from(["//a", "/a//b", "/a/./b", "/a/../b", "/a%2Fb", "/a/", "/%61", "/a;x=1"])
 _names = st.sampled_from(["x-a", "X-B"])
 _values = st.sampled_from(["1", "one", "One", "two,one", "on"])
-_regexes = st.sampled_from(["/a.*", "/[a-b]+", "(/a|/b)", "/a/?b?", ".*b"])
+_regexes = st.sampled_from(
+    ["/a.*", "/[a-b]+", "(/a|/b)", "/a/?b?", ".*b", "^/a$", r"/[^/]*\z", r"\S+", r"/[\w/?]*|/b$"]
+)
 
 _path_matches = st.one_of(
     st.builds(
@@ -89,7 +92,10 @@ _matches = st.builds(
     st.lists(_header_matches, max_size=2).map(tuple),
     st.lists(_query_matches, max_size=1).map(tuple),
 )
-_tables = st.lists(_matches, min_size=1, max_size=ROUTES).map(lambda found: [*found, EVERYTHING])
+_combined = st.tuples(_matches, _matches).map(lambda two: both(*two) or two[0])
+_tables = st.lists(_matches | _combined, min_size=1, max_size=ROUTES).map(
+    lambda found: [*found, EVERYTHING]
+)
 _queries = st.sampled_from(
     ["", "?", "?q=1", "?q=one&q=1", "?p&q=on%65", "?q", "?qq=1&p=one", "?p=1=2", "?&q=two,one"]
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.traffic.bed import Answer, Bed
+from tests.traffic.bed import Bed
+from tests.traffic.calls import Answer
 
 
 async def served_by(bed: Bed, path: str = "/", **options: Any) -> str:

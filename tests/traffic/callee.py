@@ -20,7 +20,10 @@ from envoy.service.auth.v3 import external_auth_pb2
 from mesh.demo.estate import HOST, free_ports
 from mesh.demo.processes import Child, start
 from mesh.model.intentions import Action, Intention
-from tests.traffic.bed import INSTANCES, Answer, Bed, until
+from tests.traffic.bed import Bed
+from tests.traffic.calls import Answer
+from tests.traffic.services import INSTANCES
+from tests.traffic.waiting import until
 
 _CHECK = "envoy.service.auth.v3.Authorization"
 _FORBIDDEN = 403

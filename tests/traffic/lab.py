@@ -17,9 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from envoy.config.bootstrap.v3 import bootstrap_pb2
-from google.protobuf import json_format
-
 from mesh.envoy.resource import CLUSTER, unpack
 from mesh.model.proxies import Capture, ProxyNeed
 from mesh.policies.kinds.passthrough import KIND
@@ -27,8 +24,8 @@ from mesh.policies.selection import Selection
 from mesh.render.capture import captured
 from mesh.world.snapshot import World
 from tests.envoy.backends import GrpcAuthorizer, Limiter, grpc_server
-from tests.policies.gate import running
 from tests.policies.kinds.reading import document
+from tests.realenvoy import bootstrap, running
 from tests.traffic.namespace import Namespace, namespace
 from tests.traffic.outside import Greeting, Line, SecureLine, Web, relaying, serving
 from tests.xds.pki import Authority
@@ -135,9 +132,7 @@ def requested(dialled: socket.socket, host: str, path: str = "/") -> tuple[int, 
 
 def _configuration() -> str:
     """Return Envoy's configuration: what is rendered for each proxy."""
-    config = bootstrap_pb2.Bootstrap()
-    config.admin.address.socket_address.address = _LOOPBACK
-    config.admin.address.socket_address.port_value = 0
+    listeners = []
     clusters: dict[str, Any] = {}
     for port, address, spec in (
         (OPEN, "::", ""),
@@ -154,9 +149,8 @@ def _configuration() -> str:
                 assert clusters.setdefault(message.name, message) == message
             else:
                 message.name = str(port)
-                config.static_resources.listeners.append(message)
-    config.static_resources.clusters.extend(clusters.values())
-    return json_format.MessageToJson(config)
+                listeners.append(message)
+    return bootstrap(listeners, clusters.values())
 
 
 @contextmanager

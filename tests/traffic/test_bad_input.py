@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.traffic.bed import SUBSETS, Bed, until
+from tests.traffic.bed import Bed
 from tests.traffic.documents import http_route
+from tests.traffic.services import SUBSETS
+from tests.traffic.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

@@ -10,8 +10,9 @@ import aiohttp
 import pytest
 
 from tests.traffic.answers import within
-from tests.traffic.bed import Bed, until
+from tests.traffic.bed import Bed
 from tests.traffic.documents import policy
+from tests.traffic.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

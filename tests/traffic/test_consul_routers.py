@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.traffic.answers import all_served_by, served_by, values
-from tests.traffic.bed import SUBSETS, Bed
+from tests.traffic.bed import Bed
+from tests.traffic.services import SUBSETS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

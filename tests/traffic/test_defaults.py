@@ -10,7 +10,8 @@ import pytest
 import pytest_asyncio
 
 from mesh.demo.estate import HOST, free_ports
-from tests.traffic.bed import OUTSIDE, PROTOCOLS, Bed
+from tests.traffic.bed import Bed
+from tests.traffic.services import OUTSIDE, PROTOCOLS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

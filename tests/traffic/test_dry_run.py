@@ -15,7 +15,9 @@ from mesh.clients.consul.policies import Policies
 from mesh.clients.consul.policy_records import Key, deletions, puts
 from mesh.policies.document import DEFAULT_MESH, parse
 from mesh.policies.registry import KINDS
-from tests.traffic.bed import SUBSETS, Bed, until
+from tests.traffic.bed import Bed
+from tests.traffic.services import SUBSETS
+from tests.traffic.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

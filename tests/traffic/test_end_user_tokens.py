@@ -171,3 +171,25 @@ async def test_tokens_for_the_policy_and_for_the_intention_both_count(bed: Bed) 
     finally:
         await bed.consul.intentions.delete("web", "api")
     await answered(bed, 200, headers=token(role="admin"))
+
+
+async def test_a_query_makes_no_request_another_one(bed: Bed) -> None:
+    # Each kind tells requests apart by their path; one of the two conditions is then asked of
+    # path and query together.
+    guard = """
+    - matches: [{path: {type: RegularExpression, value: "^.*/public$"}}]
+      default: {providers: [corporate], optional: true}
+    - default: {providers: [corporate]}
+    """
+    slow = """
+    - matches: [{path: {type: RegularExpression, value: "/(admin|open).*"}}]
+      default: {http: {requestTimeout: 9s}}
+    """
+    await bed.apply(rules(KIND, guard))
+    await bed.apply(rules("MeshTimeout", slow, name="slow"))
+    await answered(bed, 401, "/admin")
+    for path in ("/admin", "/open/public", "/other/public"):
+        expected = 200 if path.endswith("public") else 401
+        assert await statuses(bed, 1, path) == [expected]
+        assert await statuses(bed, 1, f"{path}?x=/public") == [expected]
+        assert await statuses(bed, 1, f"{path}?/public") == [expected]

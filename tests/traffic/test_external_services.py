@@ -16,8 +16,10 @@ import pytest_asyncio
 from mesh.demo.estate import HOST, free_ports
 from mesh.model.intentions import Action, Intention
 from tests.traffic.applications import Application, http
-from tests.traffic.bed import OUTSIDE, Bed, until
+from tests.traffic.bed import Bed
 from tests.traffic.documents import policy
+from tests.traffic.services import OUTSIDE
+from tests.traffic.waiting import until
 from tests.xds.pki import Authority
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]

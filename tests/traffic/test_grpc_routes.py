@@ -7,8 +7,9 @@ from collections import Counter
 import pytest
 
 from tests.traffic.answers import within
-from tests.traffic.bed import SUBSETS, Bed
+from tests.traffic.bed import Bed
 from tests.traffic.documents import http_route
+from tests.traffic.services import SUBSETS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from mesh.demo.estate import HOST, free_ports
-from tests.traffic.bed import OUTSIDE, Bed, ports_of, until
+from tests.traffic.bed import Bed
 from tests.traffic.documents import WEB, policy
+from tests.traffic.questions import ports_of
+from tests.traffic.services import OUTSIDE
+from tests.traffic.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

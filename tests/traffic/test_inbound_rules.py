@@ -11,9 +11,11 @@ import aiohttp
 import pytest
 
 from mesh.demo.estate import HOST
-from tests.traffic.bed import CALLERS, Bed, until
+from tests.traffic.bed import Bed
 from tests.traffic.callee import always, at, rules, statuses
 from tests.traffic.documents import policy
+from tests.traffic.services import CALLERS
+from tests.traffic.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.traffic.bed import CALLERS, Bed
+from tests.traffic.bed import Bed
 from tests.traffic.documents import policy
+from tests.traffic.services import CALLERS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

@@ -9,8 +9,10 @@ import pytest
 
 from mesh.demo.estate import HOST, free_ports
 from tests.traffic.applications import Application
-from tests.traffic.bed import OUTSIDE, Bed, until
+from tests.traffic.bed import Bed
 from tests.traffic.documents import policy
+from tests.traffic.services import OUTSIDE
+from tests.traffic.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

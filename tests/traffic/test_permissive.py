@@ -11,8 +11,9 @@ import pytest
 
 from mesh.demo.estate import HOST
 from mesh.model.intentions import Action, Intention
-from tests.traffic.bed import Bed, until
+from tests.traffic.bed import Bed
 from tests.traffic.callee import always, rules, statuses
+from tests.traffic.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

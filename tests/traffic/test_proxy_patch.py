@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from mesh.demo.estate import HOST
-from tests.traffic.bed import Bed, until
+from tests.traffic.bed import Bed
 from tests.traffic.documents import WEB
+from tests.traffic.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

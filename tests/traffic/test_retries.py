@@ -13,8 +13,9 @@ import grpc
 import pytest
 
 from mesh.demo.estate import HOST, free_ports
-from tests.traffic.bed import OUTSIDE, Bed
+from tests.traffic.bed import Bed
 from tests.traffic.documents import http_route, policy
+from tests.traffic.services import OUTSIDE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

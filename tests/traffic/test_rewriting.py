@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from tests.traffic.answers import values
-from tests.traffic.bed import Bed, until
+from tests.traffic.bed import Bed
 from tests.traffic.documents import http_route
+from tests.traffic.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

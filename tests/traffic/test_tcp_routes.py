@@ -9,8 +9,10 @@ import pytest
 
 from mesh.model.intentions import Action, Intention
 from tests.traffic.answers import within
-from tests.traffic.bed import SUBSETS, Bed, until
+from tests.traffic.bed import Bed
 from tests.traffic.documents import tcp_route
+from tests.traffic.services import SUBSETS
+from tests.traffic.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

@@ -134,14 +134,6 @@ async def zone(authority: Authority, limits: Limits) -> AsyncIterator[Zone]:
         await server.close(0.1)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Wait for ``condition``."""
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline, "waited in vain"
-        await asyncio.sleep(0.002)
-
-
 def need(service: str = "web", zone: str = "dc1") -> ProxyNeed:
     return ProxyNeed(service, zone, None)
 

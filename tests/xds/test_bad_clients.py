@@ -18,7 +18,8 @@ from mesh.xds.grpc_framing import frame
 from mesh.xds.limits import Limits
 from tests.bench.fleet import Fleet
 from tests.bench.plan import Member, Plan
-from tests.xds.conftest import ZONE, Dial, Zone, need, until
+from tests.waiting import until
+from tests.xds.conftest import ZONE, Dial, Zone, need
 from tests.xds.model import request, snapshot
 from tests.xds.pki import Authority, Files
 

@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
-from envoy.config.core.v3 import base_pb2
 
-from mesh.agent.envoy_process import find_envoy
-from mesh.agent.identity import bundle_secret, identity_secret
-from mesh.envoy import bootstrap, cluster, endpoint, files, http, listener, tls
-from mesh.envoy.proto import duration
+from mesh.demo.loopback import free_ports
+from mesh.envoy import endpoint
 from mesh.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTE, Snapshot, pack
-from mesh.model.services import Protocol
-from tests.xds.conftest import WEB, ZONE, Zone, need, until
+from tests.waiting import until
+from tests.xds.conftest import Zone
+from tests.xds.following import answering, following, upstream, web_listener
 from tests.xds.pki import Authority, Files
 
 pytestmark = pytest.mark.e2e
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 class Envoy:
@@ -40,28 +28,18 @@ class Envoy:
         """Know where it runs and whom it follows."""
         self.zone = zone
         self.state = state
-        self.port = free_port()
+        self.port = free_ports(1)[0]
 
     def snapshot(self, body: str, *, timeout: float = 1.0, broken: bool = False) -> Snapshot:
         """Return a listener that answers ``body``, and a cluster beside it."""
-        transport = tls.upstream(sni="api", identity=WEB.uri)
-        api = cluster.by_discovery("api", protocol=Protocol.TCP, transport=transport)
-        api.connect_timeout.CopyFrom(duration(timeout))
-        manager = http.outbound_manager("web", route="web")
-        built = listener.listener(
-            "web",
-            address="127.0.0.1",
-            port=self.port,
-            filters=[manager],
-            direction=base_pb2.OUTBOUND,
-        )
+        built = web_listener(self.port)
         if broken:
             built.filter_chains[0].filters[0].typed_config.value = b"\xff\xff"
         return {
-            CLUSTER: (pack("api", api),),
+            CLUSTER: (pack("api", upstream("api", timeout=timeout)),),
             ENDPOINTS: (pack("api", endpoint.assignment_of("api", "127.0.0.1", 1)),),
             LISTENER: (pack("web", built),),
-            ROUTE: (pack("web", http.route_refusing("web", body)),),
+            ROUTE: (pack("web", answering(body)),),
         }
 
     def publish(self, snapshot: Snapshot) -> None:
@@ -102,28 +80,10 @@ class Envoy:
 
 @pytest.fixture
 async def envoy(zone: Zone, web: Files, authority: Authority, state: Path) -> AsyncIterator[Envoy]:
-    (state / files.IDENTITY_SDS).write_bytes(
-        identity_secret(web.certificate.read_text(), web.key.read_text())
-    )
-    (state / files.BUNDLE_SDS).write_bytes(bundle_secret(authority.bundle.read_text()))
-    proxy = bootstrap.Proxy("1", ZONE, need(), (("127.0.0.1", zone.port),), "envoy.sock")
-    content: dict[str, Any] = bootstrap.live(proxy)
-    (state / "bootstrap.json").write_text(json.dumps(content))
     running = Envoy(zone, state)
     zone.book.snapshot = running.snapshot("one")
-    with (state / "log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            str(find_envoy(None)),
-            *("-c", "bootstrap.json", "--use-dynamic-base-id", "--concurrency", "1"),
-            cwd=state,
-            stdout=log,
-            stderr=log,
-        )
-    try:
+    async with following(zone, web, authority, state):
         yield running
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 async def test_listener_arrives_and_changes_without_a_drain(envoy: Envoy) -> None:
@@ -150,9 +110,7 @@ async def test_routes_change_once_a_new_cluster_is_warm(envoy: Envoy) -> None:
     await envoy.answers("one")
     await until(envoy.in_sync)
     changed = dict(envoy.snapshot("two"))
-    transport = tls.upstream(sni="db", identity=WEB.uri)
-    db = cluster.by_discovery("db", protocol=Protocol.TCP, transport=transport)
-    changed[CLUSTER] = (*changed[CLUSTER], pack("db", db))
+    changed[CLUSTER] = (*changed[CLUSTER], pack("db", upstream("db")))
     changed[ENDPOINTS] = (
         *changed[ENDPOINTS],
         pack("db", endpoint.assignment_of("db", "127.0.0.1", 1)),

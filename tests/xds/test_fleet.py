@@ -11,28 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from envoy.config.core.v3 import base_pb2
 
-from mesh.envoy import cluster, endpoint, http, listener, tls
+from mesh.envoy import endpoint
 from mesh.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTE, Snapshot, pack
-from mesh.model.services import Protocol
 from tests.bench.report import Figure, publish, quantile
-from tests.xds.conftest import WEB, ZONE, Zone, need
+from tests.xds.conftest import ZONE, Zone, need
+from tests.xds.following import forwarding, upstream, web_listener
 from tests.xds.pki import Authority, Files
 
 
 def content(port: int, *, routed: bool = True) -> Snapshot:
-    transport = tls.upstream(sni="api", identity=WEB.uri)
-    api = cluster.by_discovery("api", protocol=Protocol.TCP, transport=transport)
-    manager = http.outbound_manager("web", route="web")
-    built = listener.listener(
-        "web", address="127.0.0.1", port=1, filters=[manager], direction=base_pb2.OUTBOUND
-    )
     return {
-        CLUSTER: (pack("api", api),),
+        CLUSTER: (pack("api", upstream("api")),),
         ENDPOINTS: (pack("api", endpoint.assignment_of("api", "127.0.0.1", port)),),
-        LISTENER: (pack("web", built),) if routed else (),
-        ROUTE: (pack("web", http.route_to("web", "api")),) if routed else (),
+        LISTENER: (pack("web", web_listener(1)),) if routed else (),
+        ROUTE: (pack("web", forwarding("api")),) if routed else (),
     }
 
 

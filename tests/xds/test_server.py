@@ -16,7 +16,8 @@ from mesh.model.proxies import METADATA_KEY, Upstream
 from mesh.xds.call import MAX_UPSTREAMS, METHOD
 from mesh.xds.limits import Limits
 from mesh.xds.server import ListenError, XdsServer
-from tests.xds.conftest import DOMAIN, WEB, ZONE, Book, Dial, Zone, need, until
+from tests.waiting import until
+from tests.xds.conftest import DOMAIN, WEB, ZONE, Book, Dial, Zone, need
 from tests.xds.model import request, snapshot
 from tests.xds.pki import Authority, Files
 

@@ -16,14 +16,14 @@ import msgspec
 from mesh.cli.checks.model import Finding, failure, ok, warning
 from mesh.clients.consul import Answer, ConsulClient, Forbidden, Refused
 
-# No service, node or key has this name, so only a rule for all of them allows it.
-_ANY: Final = "mesh-check-of-rights"
+ANY: Final = "mesh-check-of-rights"
+"""No service, node or key has this name, so only a rule for all of them allows it."""
 _ACLS_OFF: Final = "ACLs are off: everybody may read and write everything"
 
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """One thing that a zone does in Consul; ``rule`` allows it."""
+    """One thing that is done in Consul; ``rule`` allows it."""
 
     resource: str
     segment: str
@@ -34,15 +34,15 @@ class Right:
 
 
 RIGHTS: Final = (
-    Right("service", _ANY, "read", 'service_prefix "" { policy = "read" }', "see services"),
+    Right("service", ANY, "read", 'service_prefix "" { policy = "read" }', "see services"),
     Right(
         "intention",
-        _ANY,
+        ANY,
         "read",
         'service_prefix "" { policy = "read" intentions = "read" }',
         "see intentions",
     ),
-    Right("node", _ANY, "read", 'node_prefix "" { policy = "read" }', "see instances"),
+    Right("node", ANY, "read", 'node_prefix "" { policy = "read" }', "see instances"),
     Right("key", "mesh/", "read", 'key_prefix "mesh/" { policy = "read" }', "read its own state"),
     Right(
         "key",
@@ -54,7 +54,7 @@ RIGHTS: Final = (
     ),
     Right(
         "session",
-        _ANY,
+        ANY,
         "write",
         'session_prefix "" { policy = "write" }',
         "elect a leader",
@@ -83,18 +83,8 @@ class ConsulRights:
 
     async def run(self) -> Sequence[Finding]:
         """Compare what is allowed with what a zone does."""
-        asked = [
-            {"Resource": right.resource, "Segment": right.segment, "Access": right.access}
-            for right in RIGHTS
-        ]
-        token = self._consul.address.token
         try:
-            reply = await self._consul.transport.request(
-                "POST",
-                "/v1/internal/acl/authorize",
-                headers={"X-Consul-Token": token} if token else {},
-                body=msgspec.json.encode(asked),
-            )
+            allowed = await ask(self._consul, RIGHTS)
         except Forbidden as error:
             remedy = "Correct CONSUL_HTTP_TOKEN or --consul-token-file."
             return [failure(f"Consul does not know the token: {error.words}", remedy)]
@@ -102,10 +92,33 @@ class ConsulRights:
             if error.status != HTTPStatus.UNAUTHORIZED:
                 raise
             return [ok(_ACLS_OFF)]
-        if not reply.found:
-            return [ok("this registry has no ACLs")]
-        answers = Answer(reply.call, reply.body, reply.index, _DECODE).value
-        return judge([answer.allow for answer in answers])
+        return [ok("this registry has no ACLs")] if allowed is None else judge(allowed)
+
+
+async def ask(consul: ConsulClient, rights: Sequence[Right]) -> Sequence[bool] | None:
+    """Ask which of ``rights`` the token has; None from a registry that has no ACLs.
+
+    Raises:
+        Refused: with 401 where ACLs are off.
+        Forbidden: Consul does not know the token.
+        ConsulError: Consul did not answer.
+
+    """
+    asked = [
+        {"Resource": right.resource, "Segment": right.segment, "Access": right.access}
+        for right in rights
+    ]
+    token = consul.address.token
+    reply = await consul.transport.request(
+        "POST",
+        "/v1/internal/acl/authorize",
+        headers={"X-Consul-Token": token} if token else {},
+        body=msgspec.json.encode(asked),
+    )
+    if not reply.found:
+        return None
+    answers = Answer(reply.call, reply.body, reply.index, _DECODE).value
+    return [answer.allow for answer in answers]
 
 
 def judge(allowed: Sequence[bool]) -> list[Finding]:
@@ -117,7 +130,7 @@ def judge(allowed: Sequence[bool]) -> list[Finding]:
 
 
 def _missing(right: Right) -> Finding:
-    thing = f"{right.resource} {right.segment}" if right.segment != _ANY else right.resource
+    thing = f"{right.resource} {right.segment}" if right.segment != ANY else right.resource
     text = f"the token lacks {right.access} on {thing}: a zone with it cannot {right.why}"
     if right.needed:
         return failure(text, f"Add to its policy: {right.rule}")

@@ -101,6 +101,7 @@ class HealthCheck(msgspec.Struct, frozen=True, rename="pascal"):
     output: str = ""
     service_id: str = msgspec.field(default="", name="ServiceID")
     service_name: str = ""
+    type: str = ""
 
 
 class HealthEntry(msgspec.Struct, frozen=True, rename="pascal"):

@@ -10,9 +10,11 @@ import msgspec
 
 from mesh.clients.consul.answers import Answer, KeyValue
 from mesh.clients.consul.calls import Calls, affirmed, anything, read
+from mesh.clients.consul.errors import Refused
 
 _PAIRS = msgspec.json.Decoder(tuple[KeyValue, ...] | None)
 _KEYS = msgspec.json.Decoder(tuple[str, ...] | None)
+_VERDICTS = msgspec.json.Decoder(list[dict[str, Any]])
 _SESSION = msgspec.json.Decoder(dict[str, str])
 
 
@@ -56,6 +58,25 @@ class Storage(Calls):
         """Return the keys below ``prefix``, those past ``separator`` folded into one."""
         params = (("keys", ""), *((("separator", separator),) if separator else ()))
         return await self._read(f"/v1/kv/{quote(prefix)}", _keys, token=token, params=params)
+
+    async def may_read_keys(self, prefix: str, *, token: str = "") -> bool | None:
+        """Learn whether the token may read what is below ``prefix``, be there anything or not.
+
+        None where nobody says: Consul's ACLs are off, or the registry has none.
+        """
+        asked = [{"Resource": "key", "Access": "read", "Segment": prefix}]
+        try:
+            reply = await self.transport.request(
+                "POST",
+                "/v1/internal/acl/authorize",
+                headers={"X-Consul-Token": token or self.transport.address.token},
+                body=msgspec.json.encode(asked),
+            )
+        except Refused:
+            return None
+        if not reply.found:
+            return None
+        return all(verdict.get("Allow") for verdict in read(reply, _VERDICTS.decode))
 
     async def kv_put(
         self,

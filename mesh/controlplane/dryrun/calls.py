@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mesh.model.traffic import WHOLE, Forward, Redirect
-from mesh.policies.intentions.verdict import can_connect
+from mesh.render.plan import may_reach
 from mesh.routing.outbound import Compiled
 from mesh.world.snapshot import World
 
@@ -36,14 +36,8 @@ def reach(world: World, caller: str, compiled: Compiled) -> Reach:
         if isinstance(route.action, Forward):
             for share in route.action.shares:
                 if share.weight:
-                    service = share.target.service
-                    found[share.target.name] = can_connect(
-                        world.intentions,
-                        caller,
-                        service,
-                        traffic.destinations[share.target].protocol,
-                        default_allow=world.default_allow,
-                    )
+                    destination = traffic.destinations[share.target]
+                    found[share.target.name] = may_reach(world, caller, destination)
         else:
             word = "redirect" if isinstance(route.action, Redirect) else "answer"
             answers.add(f"{word} {route.action.status}")

@@ -1,6 +1,6 @@
 """Asks an Envoy on this host whether it would take configurations, without running one.
 
-Envoy is given each sheet in a directory of its own making, with an identity that is worth nothing
+Envoy is given each batch in a directory of its own making, with an identity that is worth nothing
 in place of the proxy's files.  One is asked at a time, and only so much: a zone has other work.
 """
 
@@ -22,7 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from mesh.controlplane.dryrun.sheets import Sheet, bootstrap
+from mesh.controlplane.dryrun.batches import Batch, bootstrap
 from mesh.envoy import files
 from mesh.envoy.resource import Resource
 
@@ -61,12 +61,12 @@ class Verdict:
     note: str = ""
 
 
-async def ask(found: Path | None, sheets: Sequence[Sheet]) -> Verdict:
-    """Ask the Envoy at ``found`` about ``sheets``."""
-    wanted = sum(sheet.count for sheet in sheets)
+async def ask(found: Path | None, batches: Sequence[Batch]) -> Verdict:
+    """Ask the Envoy at ``found`` about ``batches``."""
+    wanted = sum(batch.count for batch in batches)
     if found is None:
         return Verdict(unchecked=wanted, note=NOT_HERE)
-    if not sheets:
+    if not batches:
         return Verdict()
     with TemporaryDirectory(prefix="mesh-dry-run-") as directory:
         # Made by mkdtemp: nobody else may look inside.
@@ -74,7 +74,7 @@ async def ask(found: Path | None, sheets: Sequence[Sheet]) -> Verdict:
         await asyncio.to_thread(asking.prepare)
         try:
             async with asyncio.timeout(PATIENCE):
-                await asking.about(sheets)
+                await asking.about(batches)
         except (_TooOftenError, TimeoutError):
             pass
     left = wanted - asking.checked
@@ -86,7 +86,7 @@ class _TooOftenError(Exception):
 
 
 class _Asking:
-    """One dry run's questions."""
+    """One dry run: what was asked of Envoy, and what it said."""
 
     def __init__(self, binary: Path, directory: Path) -> None:
         self.refused: list[Refused] = []
@@ -108,39 +108,39 @@ class _Asking:
         roots = {"trusted_ca": {"filename": files.BUNDLE_FILE}}
         self._secret(files.BUNDLE_SDS, files.BUNDLE_SECRET, {"validation_context": roots})
 
-    async def about(self, sheets: Iterable[Sheet]) -> None:
-        for sheet in sheets:
-            reason = await self._refusal(sheet)
+    async def about(self, batches: Iterable[Batch]) -> None:
+        for batch in batches:
+            reason = await self._refusal(batch)
             if reason:
-                await self._blame(sheet, reason)
-            self.checked += sheet.count
+                await self._blame(batch, reason)
+            self.checked += batch.count
 
-    async def _blame(self, sheet: Sheet, reason: str) -> None:
-        """Find out which of the sheet's resources are refused."""
-        if sheet.count == 1:
-            self._refuse(sheet, reason)
+    async def _blame(self, batch: Batch, reason: str) -> None:
+        """Find out which of the batch's resources are refused."""
+        if batch.count == 1:
+            self._refuse(batch, reason)
             return
         before = len(self.refused)
         try:
-            for half in sheet.halves():
+            for half in batch.halves():
                 why = await self._refusal(half)
                 if why:
                     await self._blame(half, why)
         finally:
             if len(self.refused) == before:
                 # None of them by itself, or there was no time to find out.
-                self._refuse(sheet, reason)
+                self._refuse(batch, reason)
 
-    def _refuse(self, sheet: Sheet, reason: str) -> None:
-        resources = [resource for piece in sheet.pieces for resource in piece.resources]
-        self.refused.append(Refused(tuple(resources), sheet.pieces[0].proxy, reason))
+    def _refuse(self, batch: Batch, reason: str) -> None:
+        resources = [resource for piece in batch.pieces for resource in piece.resources]
+        self.refused.append(Refused(tuple(resources), batch.pieces[0].proxy, reason))
 
-    async def _refusal(self, sheet: Sheet) -> str:
-        """Return why Envoy would not take what is on ``sheet``; empty if it would."""
+    async def _refusal(self, batch: Batch) -> str:
+        """Return why Envoy would not take what is in ``batch``; empty if it would."""
         if self._runs >= MOST_RUNS:
             raise _TooOftenError
         self._runs += 1
-        await asyncio.to_thread(self._write, sheet)
+        await asyncio.to_thread(self._write, batch)
         process = await asyncio.create_subprocess_exec(
             str(self._binary),
             *("--mode", "validate", "--config-path", _CONFIG, "--log-level", "error"),
@@ -160,15 +160,15 @@ class _Asking:
             return ""
         return _reason(said.decode(errors="replace")) or f"exit code {process.returncode}"
 
-    def _write(self, sheet: Sheet) -> None:
+    def _write(self, batch: Batch) -> None:
         known = [
             resource
             for each in self.refused
             # A proxy's own part of a name may be well where another's is not.
-            if each.proxy == sheet.pieces[0].proxy
+            if each.proxy == batch.pieces[0].proxy
             for resource in each.resources
         ]
-        (self._directory / _CONFIG).write_text(json.dumps(bootstrap(sheet, known)))
+        (self._directory / _CONFIG).write_text(json.dumps(bootstrap(batch, known)))
 
     def _secret(self, file: str, name: str, secret: dict[str, Any]) -> None:
         resource = {

@@ -17,7 +17,7 @@ from mesh.controlplane.dryrun.calls import Reach, reach, words
 from mesh.envoy.resource import Snapshot
 from mesh.model.proxies import ProxyNeed
 from mesh.policies.document import Document
-from mesh.policies.kinds.patching import PatchError
+from mesh.policies.kinds.proxy_patch import PatchError
 from mesh.render.renderer import Renderer
 from mesh.world.changes import InstancesChanged, PoliciesChanged
 from mesh.world.reduce import Touched, reduce

@@ -25,19 +25,19 @@ from mesh.controlplane.api.dryrun_model import (
     ResourceName,
     TypeChange,
 )
+from mesh.controlplane.dryrun.batches import Batch, batches
 from mesh.controlplane.dryrun.calls import Reach
+from mesh.controlplane.dryrun.desired import desired
 from mesh.controlplane.dryrun.difference import difference
 from mesh.controlplane.dryrun.envoy import FindEnvoy, Refused, ask
 from mesh.controlplane.dryrun.forecast import CallChange, Changed, Proxy, forecast
-from mesh.controlplane.dryrun.sheets import Sheet, sheets
-from mesh.controlplane.dryrun.wanted import wanted
 from mesh.world.snapshot import World
 
 _BREATH: Final = 0.0002
 """Seconds that the thread sleeps after a piece of work: the event loop's turn."""
 
 
-_Looked = tuple[DryRunAnswer, tuple[Sheet, ...]]
+_Looked = tuple[DryRunAnswer, tuple[Batch, ...]]
 """The answer but for what Envoy says, and what Envoy is asked."""
 
 
@@ -84,7 +84,7 @@ def _look(
     world: World, proxies: Sequence[Proxy], request: DryRunRequest, given_up: threading.Event
 ) -> _Looked:
     deleted = [(each.type, each.name) for each in request.delete]
-    stands = wanted(world.entries, world.policies, request.apply, deleted)
+    stands = desired(world.entries, world.policies, request.apply, deleted)
     if stands.findings:
         violations = [
             DocumentViolation(document=label, path=each.path, message=each.message)
@@ -106,7 +106,7 @@ def _look(
             Rejection(resources=[], reason=f"{each.what}: {each.reason}") for each in found.broken
         ],
     )
-    return answer, sheets(found.proxies)
+    return answer, batches(found.proxies)
 
 
 def _proxy(changed: Changed) -> ProxyChange:

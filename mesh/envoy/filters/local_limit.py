@@ -30,11 +30,11 @@ from mesh.envoy.proto import duration, typed
 from mesh.model.inbound import InboundRoute, LocalLimit, TokenBucket
 from mesh.model.requests import HeaderEdits
 
-LOCAL_LIMIT: Final = "inbound-local-limit"
-"""What the filters' names begin with."""
 CALLERS: Final = 1000
 """Callers whose buckets one limit remembers."""
 
+_NAME: Final = "inbound-local-limit"
+"""What the filters' names begin with."""
 _RULE: Final = "rule"
 _CALLER: Final = "caller"
 _NOBODY: Final = "-"
@@ -52,7 +52,7 @@ Names = Mapping[tuple[int, HeaderEdits], str]
 def names(routes: Sequence[InboundRoute]) -> Names:
     """Return the filters that the limits of ``routes`` share."""
     answers = dict.fromkeys(_answer(limit) for limit in _limits(routes))
-    return {answer: f"{LOCAL_LIMIT}:{number}" for number, answer in enumerate(answers, 1)}
+    return {answer: f"{_NAME}:{number}" for number, answer in enumerate(answers, 1)}
 
 
 def filters(routes: Sequence[InboundRoute], named: Names) -> Iterator[Named]:

@@ -1,4 +1,4 @@
-"""The kinds of policies, a module each, and what some of them share.
+"""The kinds of policies: a module each, or a package where one has much to say.
 
 They ignore one another; ``policies.registry`` has them all.
 """

@@ -21,7 +21,7 @@ from mesh.model.inbound import InboundTraffic
 from mesh.model.services import Protocol
 from mesh.policies.defaults import MIN_RETRIES, RETRY_BUDGET
 from mesh.policies.kind import Kind, Violations
-from mesh.policies.shape import Strict
+from mesh.policies.shape import Strict, given
 from mesh.policies.spec import ToAndRulesSpec
 from mesh.policies.units import Count, PositiveDuration
 
@@ -150,35 +150,35 @@ def _on_inbound(conf: CircuitBreaker, inbound: InboundTraffic, _: Protocol) -> I
     return replace(inbound, limits=_limits(conf.connection_limits, inbound.limits))
 
 
-def _limits(said: ConnectionLimits, before: Limits | None) -> Limits:
-    fields = {
-        "connections": said.max_connections,
-        "pending": said.max_pending_requests,
-        "requests": said.max_requests,
-        "retries": said.max_retries,
-        "requests_per_connection": said.max_requests_per_connection,
-    }
-    limits = replace(before or Limits(), **_given(fields))
+def _limits(conf: ConnectionLimits, before: Limits | None) -> Limits:
+    fields = given(
+        connections=conf.max_connections,
+        pending=conf.max_pending_requests,
+        requests=conf.max_requests,
+        retries=conf.max_retries,
+        requests_per_connection=conf.max_requests_per_connection,
+    )
+    limits = replace(before or Limits(), **fields)
     budget = limits.retry_budget, limits.min_retries
-    if said.max_retries is not None and budget == (RETRY_BUDGET, MIN_RETRIES):
+    if conf.max_retries is not None and budget == (RETRY_BUDGET, MIN_RETRIES):
         # A budget of MeshRetry takes the number's place; that of the defaults gives way to it.
         return replace(limits, retry_budget=None, min_retries=None)
     return limits
 
 
-def _outlier(said: OutlierDetection, before: Outlier | None) -> Outlier | None:
-    if said.disabled:
+def _outlier(conf: OutlierDetection, before: Outlier | None) -> Outlier | None:
+    if conf.disabled:
         return None
-    fields = {
-        "interval": said.interval,
-        "base_ejection": said.base_ejection_time,
-        "max_ejection": said.max_ejection_time,
-        "max_ejection_percent": said.max_ejection_percent,
-        "split_local": said.split_external_and_local_errors,
-    }
-    outlier = replace(before or Outlier(Detectors()), **_given(fields))
-    if said.detectors is not None:
-        outlier = replace(outlier, detectors=_detectors(said.detectors, outlier.detectors))
+    fields = given(
+        interval=conf.interval,
+        base_ejection=conf.base_ejection_time,
+        max_ejection=conf.max_ejection_time,
+        max_ejection_percent=conf.max_ejection_percent,
+        split_local=conf.split_external_and_local_errors,
+    )
+    outlier = replace(before or Outlier(Detectors()), **fields)
+    if conf.detectors is not None:
+        outlier = replace(outlier, detectors=_detectors(conf.detectors, outlier.detectors))
     if outlier.detectors == Detectors():
         return None
     return _ordered(outlier)
@@ -230,10 +230,6 @@ def _first(said: T | None, before: T | None, default: T) -> T:
     if said is not None:
         return said
     return default if before is None else before
-
-
-def _given(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _check(spec: CircuitBreakerSpec) -> Violations:

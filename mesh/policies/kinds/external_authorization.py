@@ -7,16 +7,17 @@ Envoy's ``ext_authz`` filter and the Gateway API's external authorization.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from mesh.model.inbound import ExternalAuthorization, FailureMode, InboundRoute
 from mesh.model.services import Protocol
 from mesh.policies.kind import Kind
-from mesh.policies.shape import Strict
+from mesh.policies.shape import Strict, given
 from mesh.policies.spec import RulesSpec
 from mesh.policies.units import Count, Duration, ServiceName
+from mesh.policies.unread import REFUSAL
 
 HeaderName = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
 _HTTP_ONLY: Final = ("path_prefix", "request_headers", "upstream_headers")
@@ -62,17 +63,16 @@ class Authorization(Strict):
         """Return the intermediate form; None asks nobody."""
         if self.service is None:
             return None
-        said: dict[str, Any] = {
-            "protocol": None if self.protocol is None else Protocol(self.protocol),
-            "path_prefix": self.path_prefix,
-            "request_headers": _lower(self.request_headers),
-            "upstream_headers": _lower(self.upstream_headers),
-            "timeout": self.timeout,
-            "failure": None if self.failure_mode is None else _FAILURE[self.failure_mode],
-            "max_body": self.max_request_bytes,
-        }
-        said = {name: value for name, value in said.items() if value is not None}
-        return ExternalAuthorization(self.service, **said)
+        fields = given(
+            protocol=None if self.protocol is None else Protocol(self.protocol),
+            path_prefix=self.path_prefix,
+            request_headers=_lower(self.request_headers),
+            upstream_headers=_lower(self.upstream_headers),
+            timeout=self.timeout,
+            failure=None if self.failure_mode is None else _FAILURE[self.failure_mode],
+            max_body=self.max_request_bytes,
+        )
+        return ExternalAuthorization(self.service, **fields)
 
 
 _FAILURE: Final = {"Open": FailureMode.OPEN, "Closed": FailureMode.CLOSED}
@@ -94,6 +94,7 @@ KIND: Final = Kind(
     conf=Authorization,
     spec=AuthorizationSpec,
     on_inbound_route=_on_inbound_route,
+    closing=REFUSAL,
     example="""\
 type: MeshExternalAuthorization
 name: api-entitlements

@@ -19,7 +19,7 @@ from mesh.model.destinations import Probe, ProbeKind, Settings
 from mesh.model.requests import NO_EDITS
 from mesh.model.services import Protocol
 from mesh.policies.kind import Kind
-from mesh.policies.shape import Strict
+from mesh.policies.shape import Strict, given
 from mesh.policies.spec import ToSpec
 from mesh.policies.units import Count, HeaderModifier, Hostname, PositiveDuration
 
@@ -117,15 +117,14 @@ HealthCheckSpec = ToSpec[HealthCheck]
 def _on_target(conf: HealthCheck, settings: Settings, _: Protocol) -> Settings:
     if conf.disabled:
         return replace(settings, probe=None)
-    said = {
-        "interval": conf.interval,
-        "timeout": conf.timeout,
-        "unhealthy": conf.unhealthy_threshold,
-        "healthy": conf.healthy_threshold,
-        "jitter_percent": conf.interval_jitter_percent,
-        "reuse_connection": conf.reuse_connection,
-    }
-    fields: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
+    fields = given(
+        interval=conf.interval,
+        timeout=conf.timeout,
+        unhealthy=conf.unhealthy_threshold,
+        healthy=conf.healthy_threshold,
+        jitter_percent=conf.interval_jitter_percent,
+        reuse_connection=conf.reuse_connection,
+    )
     if conf.probe is not None:
         fields |= conf.probe.fields()
     return replace(settings, probe=replace(settings.probe or _UNSAID, **fields))

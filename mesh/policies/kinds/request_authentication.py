@@ -16,6 +16,7 @@ from mesh.model.services import Protocol
 from mesh.policies.kind import Kind
 from mesh.policies.shape import Strict
 from mesh.policies.spec import RulesSpec
+from mesh.policies.unread import REFUSAL
 
 
 def _claim_path(value: object) -> object:
@@ -79,6 +80,7 @@ KIND: Final = Kind(
     conf=RequestAuthentication,
     spec=RequestAuthenticationSpec,
     on_inbound_route=_on_inbound_route,
+    closing=REFUSAL,
     example="""\
 type: MeshRequestAuthentication
 name: api-users

@@ -10,10 +10,10 @@ from typing import Final
 from pydantic import Field
 
 from mesh.model.traffic import Share
+from mesh.policies.backends import BackendRef, CalledRef
+from mesh.policies.backends import shares as shared
 from mesh.policies.document import Document
 from mesh.policies.kind import Kind, Violations
-from mesh.policies.kinds.backends import BackendRef, CalledRef
-from mesh.policies.kinds.backends import shares as shared
 from mesh.policies.shape import Strict
 from mesh.policies.spec import Spec
 

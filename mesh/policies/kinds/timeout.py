@@ -14,7 +14,7 @@ from mesh.model.requests import Timeouts
 from mesh.model.services import Protocol
 from mesh.model.traffic import Route
 from mesh.policies.kind import Kind, Violations
-from mesh.policies.shape import Strict
+from mesh.policies.shape import Strict, given
 from mesh.policies.spec import ToAndRulesSpec
 from mesh.policies.units import Duration
 
@@ -54,13 +54,12 @@ def _on_route(conf: Timeout, route: Route, protocol: Protocol) -> Route:
 
 
 def _on_target(conf: Timeout, settings: Settings, _: Protocol) -> Settings:
-    if conf.connection_timeout is not None:
-        settings = replace(settings, connect_timeout=conf.connection_timeout)
-    if conf.idle_timeout is not None:
-        settings = replace(settings, idle_timeout=conf.idle_timeout)
-    if conf.max_connection_duration is not None:
-        settings = replace(settings, max_duration=conf.max_connection_duration)
-    return settings
+    fields = given(
+        connect_timeout=conf.connection_timeout,
+        idle_timeout=conf.idle_timeout,
+        max_duration=conf.max_connection_duration,
+    )
+    return replace(settings, **fields)
 
 
 def _on_inbound_route(conf: Timeout, route: InboundRoute, protocol: Protocol) -> InboundRoute:
@@ -70,11 +69,8 @@ def _on_inbound_route(conf: Timeout, route: InboundRoute, protocol: Protocol) ->
 
 
 def _on_inbound(conf: Timeout, inbound: InboundTraffic, _: Protocol) -> InboundTraffic:
-    if conf.connection_timeout is not None:
-        inbound = replace(inbound, connect_timeout=conf.connection_timeout)
-    if conf.idle_timeout is not None:
-        inbound = replace(inbound, idle_timeout=conf.idle_timeout)
-    return inbound
+    fields = given(connect_timeout=conf.connection_timeout, idle_timeout=conf.idle_timeout)
+    return replace(inbound, **fields)
 
 
 def _timeouts(http: Http, before: Timeouts) -> Timeouts:

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from mesh.model.inbound import InboundTraffic, TlsMode
 from mesh.model.services import Protocol
-from mesh.policies.kind import Kind, Violations
+from mesh.policies.kind import Closing, Kind, Violations
 from mesh.policies.shape import Strict
 from mesh.policies.spec import RulesSpec
 
@@ -28,6 +28,11 @@ TlsSpec = RulesSpec[Tls]
 
 def _on_inbound(conf: Tls, inbound: InboundTraffic, _: Protocol) -> InboundTraffic:
     return replace(inbound, mode=TlsMode(conf.mode.lower()))
+
+
+def _strict(inbound: InboundTraffic, _: Protocol, label: str) -> InboundTraffic:
+    origins = {**inbound.origins, "MeshTLS": label}
+    return replace(inbound, mode=TlsMode.STRICT, origins=origins)
 
 
 def _check(spec: TlsSpec) -> Violations:
@@ -48,6 +53,7 @@ KIND: Final = Kind(
     spec=TlsSpec,
     on_inbound=_on_inbound,
     check=_check,
+    closing=Closing(_strict, "the proxies that it selects take no plain text meanwhile"),
     example="""\
 type: MeshTLS
 name: api-migration

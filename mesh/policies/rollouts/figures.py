@@ -109,14 +109,17 @@ def figures(growth: Reading, protocol: Protocol) -> Figures:
     retried = growth.get("upstream_rq_retry", 0)
     requests = sum(growth.get(name, 0) for name in _ANSWERS) + retried
     failures = growth.get("upstream_rq_5xx", 0) + retried
-    # A host knows of failed gRPC calls, and the cluster of calls for which there was no host.
-    succeeded, failed = (_of_hosts(growth, name) for name in ("rq_success", "rq_error"))
+    if protocol is Protocol.GRPC:
+        # An answer of 200 says nothing before its trailers, which only the host's counters wait
+        # for; and only the cluster's know of calls for which there was no host.
+        failures = max(failures, _of_hosts(growth, "rq_error"))
+        requests = failures + _of_hosts(growth, "rq_success")
     latencies = {
         name.removeprefix(_LATENCY): count
         for name, count in growth.items()
         if name.startswith(_LATENCY)
     }
-    return Figures(max(requests, succeeded + failed), max(failures, failed), latencies)
+    return Figures(requests, failures, latencies)
 
 
 def _of_hosts(growth: Reading, name: str) -> int:

@@ -2,8 +2,9 @@
 
 ``watch`` has the source; ``loop`` one blocking query; ``services`` the instances of what is
 needed.  They ask; ``knowledge`` understands and emits, with one module per kind of thing
-(``instances``, ``entries``, ``jwt``, ``vips``, ``policies``).  ``guard`` and ``witness`` keep a
-sudden emptiness from being taken for a deletion; ``problems`` holds what is malformed.
+(``instances``, ``entries``, ``jwt``, ``vips``, ``policies``, ``rollouts``).  ``guard`` and
+``witness`` keep a sudden emptiness from being taken for a deletion; ``problems`` holds what is
+malformed.
 """
 
 from mesh.sources.consul.guard import Rules

@@ -6,8 +6,9 @@ once more from the leader, looks at a *witness*, and asks :func:`judge`:
 
 1. The witness is what any token that can do the mesh's work must be able to read: Consul's own
    service ``consul`` (for the catalog, intentions and configuration: in the catalog, by service
-   read, which implies intention read; for instances: by service and node read).  **Read before
-   and hidden now: the token lost rights.**  What was known stands for as long as that lasts.
+   read, which implies intention read; for instances: by service and node read).  For keys it is
+   Consul's own verdict on the token; without ACLs, that the mesh has any keys at all.  **Read
+   before and hidden now: the token lost rights.**  What was known stands for as long as that lasts.
 2. **Consul's index fell below one seen before: the servers lost or restored their state.**
    What was known stands for :attr:`Rules.after_regression`, in which agents register again.
 3. **The witness never was readable** (a narrow token, another registry): the emptiness is

@@ -1,10 +1,15 @@
-"""Consul's health answers as instances.  Pure."""
+"""Consul's health answers as instances.  Pure.
+
+An agent of Consul that restarts calls critical whatever it has yet to check for the first time;
+such a check has no output.  That is no news of an instance: it stays what it was known as.  Who
+never was known waits for the check, unless nobody else with its tags and meta could answer a call.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 
 from mesh.clients.consul import HealthCheck, HealthEntry
 from mesh.model.services import NO_META, Health, Instance, Registration
@@ -15,6 +20,8 @@ KIND = "instance"
 
 _MAX_PORT = 65_535
 _SEVERITY = {"passing": 0, "warning": 1}
+_SPEAKING = frozenset({"http", "tcp", "grpc"})
+"""Types of checks that say why they fail."""
 _WORST = (Health.PASSING, Health.WARNING, Health.CRITICAL)
 
 
@@ -29,12 +36,21 @@ def parse_instances(
     """
     before = {(instance.node, instance.id): instance for instance in known}
     found: dict[tuple[str, str], Instance] = {}
+    waiting: dict[tuple[str, str], Instance] = {}
     problems: list[Problem] = []
     for entry in entries:
         key = (entry.node.node, entry.service.id)
         violations = _violations(entry)
         if not violations:
-            found[key] = _instance(entry)
+            checks = entry.checks or ()
+            health = worst(check for check in checks if not _is_to_come(check))
+            if any(map(_is_to_come, checks)):
+                if key in before:
+                    health = max(health, before[key].health, key=_WORST.index)
+                else:
+                    waiting[key] = _instance(entry, health)
+                    health = Health.CRITICAL
+            found[key] = _instance(entry, health)
             continue
         name = f"{service}: {entry.service.id} on {entry.node.node}"
         if key in before:
@@ -42,12 +58,30 @@ def parse_instances(
             problems.append(Problem(KIND, name, violations))
         else:
             problems.append(Problem(KIND, name, violations, "it is left out"))
+    if waiting:
+        answering = {_version(one) for one in found.values() if one.health is not Health.CRITICAL}
+        found |= {key: one for key, one in waiting.items() if _version(one) not in answering}
     return tuple(found[key] for key in sorted(found)), tuple(problems)
 
 
 def worst(checks: Iterable[HealthCheck]) -> Health:
     """Return the worst of ``checks``; a status that Consul does not have counts as critical."""
     return _WORST[max((_SEVERITY.get(check.status, 2) for check in checks), default=0)]
+
+
+def _version(instance: Instance) -> Hashable:
+    """Return what subsets tell instances apart by."""
+    return (instance.tags, frozenset(instance.meta.items()))
+
+
+def _is_to_come(check: HealthCheck) -> bool:
+    """Whether Consul has not made ``check`` since its agent started."""
+    if check.status in _SEVERITY:
+        return False
+    if check.type == "alias":
+        # It repeats the output of the check that it stands for.
+        return not check.output or check.output.rstrip().endswith(" failing:")
+    return check.type in _SPEAKING and not check.output
 
 
 def _address(entry: HealthEntry) -> str:
@@ -68,9 +102,8 @@ def _violations(entry: HealthEntry) -> tuple[Violation, ...]:
     return tuple(found)
 
 
-def _instance(entry: HealthEntry) -> Instance:
+def _instance(entry: HealthEntry, health: Health) -> Instance:
     service = entry.service
-    health = worst(entry.checks or ())
     passing, warning = 1, 1
     if service.weights is not None:
         passing, warning = service.weights.passing, service.weights.warning

@@ -39,12 +39,12 @@ def parse_jwt_provider(raw: Raw) -> JwtProvider:
     issuer = entry.text("Issuer", required=True)
     audiences = entry.texts("Audiences")
     jwks, uri, timeout, cache = _keys(entry)
-    locations = tuple(_location(item) for item in entry.children("Locations"))
+    found = [_location(item) for item in entry.children("Locations")]
     forwarding = entry.child("Forwarding")
-    forward_header = ""
+    forward_header, padded = "", False
     if forwarding is not None:
         forward_header = forwarding.text("HeaderName", required=True)
-        forwarding.skip(("PadForwardPayloadHeader",))
+        padded = forwarding.boolean("PadForwardPayloadHeader")
         forwarding.close()
     skew = entry.integer("ClockSkewSeconds") or _CLOCK_SKEW
     if skew > _LONGEST:
@@ -60,8 +60,11 @@ def parse_jwt_provider(raw: Raw) -> JwtProvider:
         remote_timeout=timeout,
         remote_cache=cache,
         audiences=audiences,
-        locations=locations,
+        locations=tuple(location for location, _ in found),
+        # Envoy knows it of a provider only; Consul says it of a location.
+        forward=any(forward for _, forward in found),
         forward_header=forward_header,
+        forward_padded=padded,
         clock_skew=skew,
     )
 
@@ -110,7 +113,7 @@ def _local(local: Fields) -> str:
     try:
         jwks = base64.b64decode(encoded, validate=True).decode()
         keys = json.loads(jwks).get("keys") if encoded else None
-    except (binascii.Error, ValueError, AttributeError):
+    except (binascii.Error, ValueError, AttributeError, RecursionError):
         local.wrong("JWKS", "is not a JSON Web Key Set in base64")
         return ""
     if encoded:
@@ -130,19 +133,23 @@ def _check_keys(local: Fields, keys: object) -> None:
             local.wrong("JWKS", f"keys[{index}] cannot be used: {error}")
 
 
-def _location(fields: Fields) -> JwtLocation:
+def _location(fields: Fields) -> tuple[JwtLocation, bool]:
+    """Return where a token may be, and whether it stays there."""
     header, query, cookie = (fields.child(name) for name in ("Header", "QueryParam", "Cookie"))
     fields.close()
     if sum(place is not None for place in (header, query, cookie)) != 1:
         fields.wrong("", "must have exactly one of Header, QueryParam and Cookie")
     names: list[str] = []
-    prefix = ""
+    prefix, forward = "", False
     for place in (header, query, cookie):
         names.append("" if place is None else place.text("Name", required=True))
         if place is None:
             continue
         if place is header:
             prefix = place.text("ValuePrefix")
-            place.skip(("Forward",))
+            forward = place.boolean("Forward")
         place.close()
-    return JwtLocation(header=names[0], value_prefix=prefix, query_param=names[1], cookie=names[2])
+    location = JwtLocation(
+        header=names[0], value_prefix=prefix, query_param=names[1], cookie=names[2]
+    )
+    return location, forward

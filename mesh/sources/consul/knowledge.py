@@ -15,11 +15,11 @@ from mesh.clients.consul.intention_entries import KIND as SERVICE_INTENTIONS
 from mesh.clients.consul.intention_entries import parse_entry, parse_legacy
 from mesh.model.entries import Entries, ProxyDefaults
 from mesh.model.intentions import Action, Intention
-from mesh.model.names import WILDCARD, InvalidNameError, service_name
+from mesh.model.names import SIDECAR_SUFFIX, WILDCARD, InvalidNameError, service_name
 from mesh.model.services import Instance
 from mesh.model.violations import Violation
 from mesh.policies.kind import Kind
-from mesh.sources.consul import entries, instances, jwt, policies, vips
+from mesh.sources.consul import entries, instances, jwt, policies, rollouts, vips
 from mesh.sources.consul.problems import LastGood, Problem, Problems, Raw
 from mesh.world.changes import (
     CatalogChanged,
@@ -30,10 +30,10 @@ from mesh.world.changes import (
     InstancesForgotten,
     IntentionsChanged,
     PoliciesChanged,
+    RolloutsChanged,
     VirtualAddressesChanged,
 )
 
-SIDECAR_SUFFIX = "-sidecar-proxy"
 CONSUL = "consul"
 
 RawEntries = tuple[dict[str, Any], ...]
@@ -100,7 +100,15 @@ class Knowledge:
         self._jwt_providers = LastGood(jwt.KIND, jwt.parse_jwt_provider, problems)
         self._vips = LastGood(vips.KIND, vips.parse_addresses, problems)
         self._policy_pairs: tuple[KeyValue, ...] = ()
-        self._policies = LastGood(policies.KIND, policies.reader(kinds), problems)
+        self._policies = LastGood(
+            policies.KIND,
+            policies.reader(kinds),
+            problems,
+            fallback=lambda raw: policies.closed(raw, kinds),
+            fallback_words=lambda raw: policies.closed_words(raw, kinds),
+        )
+        self._rollout_pairs: tuple[KeyValue, ...] = ()
+        self._rollouts = LastGood(rollouts.KIND, rollouts.parse_state, problems)
 
     def empties_catalog(self, services: Mapping[str, object]) -> bool:
         """Whether no service would be left."""
@@ -189,6 +197,16 @@ class Knowledge:
         self._policy_pairs = pairs
         read = self._policies.renew(policies.raw_documents(pairs))
         self._say(PoliciesChanged(policies.by_key(read.values())))
+
+    def empties_rollouts(self, pairs: tuple[KeyValue, ...]) -> bool:
+        """Whether no rollout would be left."""
+        return bool(self._rollout_pairs) and not pairs
+
+    def rollouts(self, pairs: tuple[KeyValue, ...]) -> None:
+        """Take the state of every rollout."""
+        self._rollout_pairs = pairs
+        read = self._rollouts.renew(rollouts.raw_states(pairs))
+        self._say(RolloutsChanged(rollouts.by_service(read)))
 
     def default_policy(self, *, allow: bool) -> None:
         """Take what happens to a call that no intention matches."""

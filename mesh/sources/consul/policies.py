@@ -1,18 +1,21 @@
 """Policy documents as they were applied, from the KV store.  Pure.
 
 ``mesh/policies/default/<kind>/<name>`` is an envelope around a document; the document must be
-the one that the key names, and valid for its kind.
+the one that the key names, and valid for its kind.  One that cannot be read and guards its proxies
+(see ``mesh.policies.unread``) closes them.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from mesh.clients.consul import KeyValue, policy_records
 from mesh.policies.document import DEFAULT_MESH, Document, parse
-from mesh.policies.kind import Kind
-from mesh.sources.consul.problems import Raw
+from mesh.policies.kind import Closing, Kind
+from mesh.policies.unread import stand_in
+from mesh.sources.consul.problems import LEFT_OUT, Raw
 
 KIND: Final = "policy"
 PREFIX: Final = f"{policy_records.PREFIX}{DEFAULT_MESH}/"
@@ -45,9 +48,38 @@ def parse_document(raw: Raw, kinds: Mapping[str, Kind]) -> Document:
     return parse(stored.document, kinds, version=stored.version)
 
 
+def closed(raw: Raw, kinds: Mapping[str, Kind] | None = None) -> Document | None:
+    """Return what stands in for a document that cannot be read, if it may guard something."""
+    pair = raw[_PAIR]
+    key = policy_records.key_at(pair.key)
+    if not key.name or "/" in key.name or _closing(key, kinds) is None:
+        return None
+    return stand_in(key.kind, key.name, key.mesh, _document(pair))
+
+
+def closed_words(raw: Raw, kinds: Mapping[str, Kind] | None = None) -> str:
+    """Say what holds instead of a document that cannot be read."""
+    closing = _closing(policy_records.key_at(raw[_PAIR].key), kinds)
+    return LEFT_OUT if closing is None or closed(raw, kinds) is None else closing.words
+
+
 def by_key(documents: Iterable[Document]) -> dict[tuple[str, str], Document]:
     """Return ``documents`` by kind and name."""
     return {document.key: document for document in documents}
+
+
+def _closing(key: policy_records.Key, kinds: Mapping[str, Kind] | None) -> Closing | None:
+    kind = (registered() if kinds is None else kinds).get(key.kind)
+    return None if kind is None else kind.closing
+
+
+def _document(pair: KeyValue) -> object:
+    """Return as much of a document as can be told, by whatever release it was written."""
+    try:
+        held = json.loads(pair.data)
+    except (ValueError, RecursionError):
+        return None
+    return held.get("document") if isinstance(held, Mapping) else None
 
 
 def registered() -> Mapping[str, Kind]:

@@ -16,6 +16,7 @@ T = TypeVar("T")
 Raw = Mapping[str, Any]
 
 LAST_GOOD = "the last good version stands"
+LEFT_OUT = "it is left out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class _Read(Generic[T]):
     raw: Raw
     value: T | None
     problem: Problem | None
+    good: T | None = None
+    """The last version that could be read."""
 
 
 class LastGood(Generic[T]):
@@ -67,7 +70,7 @@ class LastGood(Generic[T]):
         problems: Problems,
         *,
         fallback: Callable[[Raw], T | None] = lambda _: None,
-        fallback_words: str = "it is left out",
+        fallback_words: str | Callable[[Raw], str] = LEFT_OUT,
     ) -> None:
         """``fallback`` stands in for a malformed entry that never was good."""
         self._kind = kind
@@ -90,13 +93,15 @@ class LastGood(Generic[T]):
         if before is not None and before.raw == raw:
             return before
         try:
-            return _Read(raw, self._parse(raw), None)
+            value = self._parse(raw)
+            return _Read(raw, value, None, good=value)
         except InvalidInputError as error:
-            if before is not None and before.value is not None:
-                standing = before.problem.standing if before.problem else LAST_GOOD
-                return _Read(raw, before.value, self._problem(name, error, standing))
-            value = self._fallback(raw)
-            return _Read(raw, value, self._problem(name, error, self._fallback_words))
+            if before is not None and before.good is not None:
+                problem = self._problem(name, error, LAST_GOOD)
+                return _Read(raw, before.good, problem, good=before.good)
+            words = self._fallback_words
+            standing = words if isinstance(words, str) else words(raw)
+            return _Read(raw, self._fallback(raw), self._problem(name, error, standing))
 
     def _problem(self, name: str, error: InvalidInputError, standing: str) -> Problem:
         return Problem(self._kind, name, error.violations, standing)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 
 from mesh.clients.consul import HealthCheck
-from mesh.sources.consul.knowledge import SIDECAR_SUFFIX
+from mesh.model.names import SIDECAR_SUFFIX
 
 Checks = Mapping[tuple[str, str], HealthCheck]
 

@@ -1,8 +1,8 @@
 """Consul as a source: one supervised task per blocking query, changes out.
 
 The zone as a whole is watched by name of services, intentions, configuration entries,
-policies and virtual addresses; instances only of the services that proxies need.  What arrives
-is handed on at once, without gathering: whoever renders decides what to gather.
+policies, rollouts and virtual addresses; instances only of the services that proxies need.  What
+arrives is handed on at once, without gathering: whoever renders decides what to gather.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mesh.aio.clock import Clock
 from mesh.aio.tasks import Tasks
 from mesh.clients.consul import Answer, ConsulClient, ConsulError, Dialect, KeyValue
 from mesh.clients.consul.intention_entries import KIND as SERVICE_INTENTIONS
-from mesh.sources.consul import policies, vips
+from mesh.sources.consul import policies, rollouts, vips
 from mesh.sources.consul.knowledge import Knowledge, RawEntries
 from mesh.sources.consul.loop import Surroundings, Watch, WatchStatus
 from mesh.sources.consul.policy import DefaultPolicy
@@ -33,8 +33,9 @@ _CONFIG = "config"
 _INTENTIONS = "connect/intentions"
 _VIPS = f"kv/{vips.PREFIX}"
 _POLICIES = f"kv/{policies.PREFIX}"
+_ROLLOUTS = f"kv/{rollouts.PREFIX}"
 _POLICY = "default policy"
-_WHOLE_ZONE = frozenset({_CATALOG, _CONFIG, _INTENTIONS, _VIPS, _POLICIES, _POLICY})
+_WHOLE_ZONE = frozenset({_CATALOG, _CONFIG, _INTENTIONS, _VIPS, _POLICIES, _ROLLOUTS, _POLICY})
 
 
 class ConsulSource:
@@ -84,6 +85,12 @@ class ConsulSource:
             self._knowledge.policies,
             self._knowledge.empties_policies,
         )
+        self._rollouts = self._watch_keys(
+            _ROLLOUTS,
+            rollouts.PREFIX,
+            self._knowledge.rollouts,
+            self._knowledge.empties_rollouts,
+        )
 
     async def run(self) -> None:
         """Watch until cancelled.
@@ -98,6 +105,7 @@ class ConsulSource:
             tasks.spawn("watch catalog", self._catalog.run(), forever=True)
             tasks.spawn("watch virtual addresses", self._vips.run(), forever=True)
             tasks.spawn("watch policies", self._policies.run(), forever=True)
+            tasks.spawn("watch rollouts", self._rollouts.run(), forever=True)
             tasks.spawn("watch config entries", self._watch_entries(tasks), forever=True)
             tasks.spawn("learn default policy", self._policy.run(), forever=True)
             tasks.spawn("hear of default policy", self._policy.hear(), forever=True)
@@ -123,6 +131,7 @@ class ConsulSource:
             *records,
             self._vips.status,
             self._policies.status,
+            self._rollouts.status,
             self._policy.status,
             *self._services.status,
         )
@@ -243,6 +252,6 @@ class ConsulSource:
             apply,
             self._surroundings,
             empties=empties,
-            witness=self._witnesses.keys,
+            witness=lambda: self._witnesses.keys(prefix),
             settled=lambda: self._settled(name),
         )

@@ -42,9 +42,13 @@ class Witnesses:
         self._instance_seen = self._instance_seen or there
         return there if self._instance_seen else None
 
-    async def keys(self) -> bool:
-        """For virtual addresses and policies: something of the mesh is left in the KV store.
+    async def keys(self, prefix: str) -> bool:
+        """For what is below ``prefix``: Consul says that our token may read it.
 
-        They themselves were readable once, so nothing at all means lost rights.
+        Where it does not say (without ACLs), something of the mesh must be left in the KV store:
+        it was readable once, so nothing at all means that the store is another.
         """
+        may = await self._client.may_read_keys(prefix)
+        if may is not None:
+            return may
         return bool((await self._client.kv_keys("mesh/", separator="/")).value)

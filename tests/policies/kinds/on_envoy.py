@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from envoy.config.bootstrap.v3 import bootstrap_pb2
 from envoy.config.cluster.v3 import cluster_pb2
-from envoy.config.listener.v3 import listener_components_pb2
+from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as hcm_pb2,
 )
-from google.protobuf import json_format
 
 from mesh.envoy import balancing, probes, protection, routes
 from mesh.envoy.cors import cors_filter
@@ -22,30 +19,19 @@ from mesh.envoy.proto import duration, typed
 from mesh.model.destinations import Settings
 from mesh.model.services import Protocol
 from mesh.model.traffic import Route
-from tests.policies.gate import envoy_binary
+from tests import realenvoy
 
 
 def validated(
     tables: Sequence[Route], clusters: Iterable[tuple[Settings, Protocol]], directory: Path
 ) -> None:
     """Fail unless Envoy accepts a table of these routes, and clusters with these settings."""
-    config = bootstrap_pb2.Bootstrap()
-    for index, (settings, protocol) in enumerate(clusters):
-        config.static_resources.clusters.append(_cluster(f"c{index}", settings, protocol))
-    listener = config.static_resources.listeners.add(name="outbound")
+    listener = listener_pb2.Listener(name="outbound")
     listener.address.socket_address.address = "127.0.0.1"
     listener.address.socket_address.port_value = 0
     listener.filter_chains.add().filters.append(_manager(tables))
-    file = directory / "envoy.json"
-    file.write_text(json_format.MessageToJson(config))
-    found = subprocess.run(
-        [envoy_binary(), "--mode", "validate", "--config-path", str(file), "-l", "error"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert found.returncode == 0, f"{found.stdout}{found.stderr}"
+    built = [_cluster(f"c{index}", *each) for index, each in enumerate(clusters)]
+    realenvoy.validated(realenvoy.bootstrap([listener], built), directory)
 
 
 def _cluster(name: str, settings: Settings, protocol: Protocol) -> Any:

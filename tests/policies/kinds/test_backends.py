@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.model.traffic import WHOLE
-from mesh.policies.kinds.backends import normalised
+from mesh.policies.backends import normalised
 
 _weights = st.lists(st.integers(0, 1_000_000), min_size=1, max_size=30)
 

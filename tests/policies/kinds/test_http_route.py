@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from mesh.model.destinations import Target
 from mesh.model.intentions import HeaderMatch, HeaderMatchKind
 from mesh.model.requests import (
     EVERYTHING,
-    HeaderEdits,
     Match,
     PathKind,
     PathMatch,
@@ -20,45 +17,18 @@ from mesh.model.requests import (
     QueryMatch,
 )
 from mesh.model.traffic import (
-    Cors,
     Forward,
-    Mirror,
-    PathRewrite,
-    Redirect,
-    Respond,
-    RewriteKind,
     Route,
     Share,
 )
 from mesh.policies.kinds import retry
-from mesh.policies.kinds.http_route import KIND, in_precedence, routes
+from mesh.policies.kinds.http_route import KIND, routes
 from tests.policies.kinds import documents, reading
-from tests.policies.kinds.on_envoy import validated
-
-ITSELF = Forward((Share(Target("api")),))
-
-
-def _spec(*rules: str) -> dict[str, Any]:
-    return {"to": [{"targetRef": documents.API, "rules": [yaml.safe_load(rule) for rule in rules]}]}
-
-
-def _routes(*rules: str) -> tuple[Route, ...]:
-    return routes(documents.read(KIND, _spec(*rules)), "api")
-
-
-def _filtered(*filters: str) -> Route:
-    rule = {"default": {"filters": [yaml.safe_load(each) for each in filters]}}
-    (route,) = _routes(yaml.safe_dump(rule))
-    return route
-
-
-def _refused(*rules: str) -> dict[str, str]:
-    found = documents.refused(KIND, _spec(*rules))
-    return {path.removeprefix("spec.to[0]."): message for path, message in found.items()}
+from tests.policies.kinds.http_rules import ITSELF, refused, routes_of, spec
 
 
 def test_each_match_becomes_a_route() -> None:
-    found = _routes("""
+    found = routes_of("""
         matches:
           - path: {type: PathPrefix, value: /shop/}
             method: GET
@@ -83,11 +53,11 @@ def test_each_match_becomes_a_route() -> None:
 
 
 def test_a_rule_without_matches_is_for_every_request() -> None:
-    assert _routes("default: {}") == (Route(EVERYTHING, ITSELF),)
+    assert routes_of("default: {}") == (Route(EVERYTHING, ITSELF),)
 
 
 def test_a_document_says_nothing_of_other_services() -> None:
-    document = documents.read(KIND, _spec("default: {}"))
+    document = documents.read(KIND, spec("default: {}"))
 
     assert routes(document, "db") == ()
 
@@ -95,7 +65,7 @@ def test_a_document_says_nothing_of_other_services() -> None:
 def test_a_route_tells_where_it_comes_from() -> None:
     document = documents.read(
         KIND,
-        _spec("""
+        spec("""
             default:
               filters: [{type: CORS, cors: {allowOrigins: ["*"]}}]
               backendRefs: [{kind: MeshService, name: api}]
@@ -109,7 +79,7 @@ def test_a_route_tells_where_it_comes_from() -> None:
 
 
 def test_backends_share_by_weight() -> None:
-    (route,) = _routes("""
+    (route,) = routes_of("""
         default:
           backendRefs:
             - {kind: MeshService, name: api, weight: 2}
@@ -128,135 +98,9 @@ def test_backends_share_by_weight() -> None:
 
 @pytest.mark.parametrize("refs", ["[]", "[{kind: MeshService, name: api, weight: 0}]"])
 def test_without_anybody_to_ask_nobody_is(refs: str) -> None:
-    (route,) = _routes(f"default: {{backendRefs: {refs}}}")
+    (route,) = routes_of(f"default: {{backendRefs: {refs}}}")
 
     assert route.action == Forward(())
-
-
-def test_header_modifiers() -> None:
-    route = _filtered(
-        "{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: a, value: 10%}]}}",
-        "{type: ResponseHeaderModifier, responseHeaderModifier: {remove: [server]}}",
-    )
-
-    assert route.request_headers == HeaderEdits(set=(("a", "10%%"),))
-    assert route.response_headers == HeaderEdits(remove=("server",))
-
-
-def test_mirrors_may_be_several() -> None:
-    route = _filtered(
-        "{type: RequestMirror, requestMirror: {backendRef: {kind: MeshService, name: a}}}",
-        "{type: RequestMirror, requestMirror: {percentage: 2.5, "
-        "backendRef: {kind: MeshService, name: b, subset: v2}}}",
-    )
-
-    assert route.mirrors == (Mirror(Target("a")), Mirror(Target("b", "v2"), 2.5))
-    assert route.action == ITSELF
-
-
-def test_redirect() -> None:
-    route = _filtered("""
-        type: RequestRedirect
-        requestRedirect:
-          scheme: https
-          hostname: shop.example
-          port: 8443
-          path: {type: ReplaceFullPath, replaceFullPath: /new}
-          statusCode: 308
-        """)
-
-    rewrite = PathRewrite(RewriteKind.FULL, "/new")
-    assert route.action == Redirect(308, "https", "shop.example", 8443, rewrite)
-
-
-def test_rewrite_of_host_and_prefix() -> None:
-    (route,) = _routes("""
-        matches: [{path: {type: PathPrefix, value: /shop}}]
-        default:
-          filters:
-            - type: URLRewrite
-              urlRewrite:
-                hostname: internal.example
-                path: {type: ReplacePrefixMatch, replacePrefixMatch: /v2/}
-        """)
-
-    assert route.action == Forward(
-        ITSELF.shares, PathRewrite(RewriteKind.PREFIX, "/v2"), "internal.example"
-    )
-
-
-def test_cors() -> None:
-    route = _filtered("""
-        type: CORS
-        cors:
-          allowOrigins: ["https://shop.example", "https://*.shop.example"]
-          allowMethods: [PUT]
-          allowHeaders: [x-token]
-          exposeHeaders: [x-count]
-          allowCredentials: true
-          maxAge: 10m
-        """)
-
-    assert route.cors == Cors(
-        origins=("https://shop.example",),
-        origin_regexes=(r"https://[^/]*\.shop\.example",),
-        methods=("PUT",),
-        headers=("x-token",),
-        expose=("x-count",),
-        credentials=True,
-        max_age=600.0,
-    )
-
-
-def test_any_origin() -> None:
-    route = _filtered("{type: CORS, cors: {allowOrigins: ['*']}}")
-
-    assert route.cors == Cors(origin_regexes=(".*",))
-
-
-def test_direct_response() -> None:
-    route = _filtered("{type: DirectResponse, directResponse: {status: 503, body: closed}}")
-
-    assert route.action == Respond(503, "closed")
-
-
-def test_envoy_takes_every_filter(tmp_path: Path) -> None:
-    found = _routes(
-        """
-        matches:
-          - {path: {type: PathPrefix, value: "/a[b]/"}, method: PUT}
-          - {path: {type: PathPrefix, value: /c}, headers: [{name: x, type: Absent}]}
-        default:
-          filters:
-            - {type: URLRewrite, urlRewrite: {hostname: internal.example,
-               path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}}
-            - {type: RequestHeaderModifier, requestHeaderModifier: {add: [{name: a, value: 1%}]}}
-            - {type: ResponseHeaderModifier, responseHeaderModifier: {remove: [server]}}
-            - {type: RequestMirror, requestMirror: {percentage: 0.5,
-               backendRef: {kind: MeshService, name: copy}}}
-            - {type: CORS, cors: {allowOrigins: ["*", "https://*.shop.example:*"],
-               allowMethods: ["*"], allowHeaders: [x-token], maxAge: 1h}}
-          backendRefs:
-            - {kind: MeshService, name: api}
-            - {kind: MeshService, name: api, subset: v2, weight: 0}
-        """,
-        """
-        matches: [{path: {type: PathPrefix, value: /old}}]
-        default:
-          filters:
-            - {type: RequestRedirect, requestRedirect: {scheme: https, hostname: shop.example,
-               port: 8443, path: {type: ReplacePrefixMatch, replacePrefixMatch: /},
-               statusCode: 308}}
-        """,
-        """
-        matches: [{path: {type: RegularExpression, value: "/v[0-9]+/.*"},
-                   queryParams: [{name: q, type: RegularExpression, value: "[a-z]+"}]}]
-        default: {filters: [{type: DirectResponse, directResponse: {status: 503, body: "a\nb"}}]}
-        """,
-        "default: {backendRefs: []}",
-    )
-
-    validated(in_precedence(found), (), tmp_path)
 
 
 def test_everything_wrong_with_the_fields_is_told_at_once() -> None:
@@ -326,7 +170,7 @@ def test_everything_wrong_with_the_fields_is_told_at_once() -> None:
 
 
 def test_everything_that_does_not_go_together_is_told_at_once() -> None:
-    found = _refused(
+    found = refused(
         """
         matches: [{path: {type: Exact, value: /a}}, {method: GET}]
         default:
@@ -366,7 +210,7 @@ def test_everything_that_does_not_go_together_is_told_at_once() -> None:
 def test_the_same_conditions_in_another_order_are_the_same_match() -> None:
     a, b = "{name: a, value: x}", "{name: B, type: Present}"
 
-    found = _refused(
+    found = refused(
         f"{{matches: [{{headers: [{a}, {b}]}}], default: {{}}}}",
         f"{{matches: [{{headers: [{b}, {a}, {a}]}}], default: {{}}}}",
     )

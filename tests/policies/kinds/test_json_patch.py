@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mesh.policies.kinds.json_patch import Edit, JsonPatchError, check_pointer, patched
+from mesh.policies.kinds.proxy_patch.json_patch import Edit, JsonPatchError, check_pointer, patched
 
 
 def edit(op: str, path: str, value: Any = None, source: str = "") -> Edit:

@@ -11,7 +11,7 @@ from mesh.model.intentions import HeaderMatch, HeaderMatchKind
 from mesh.model.requests import EVERYTHING, Match, PathKind, PathMatch, QueryKind, QueryMatch
 from mesh.model.traffic import Respond, Route
 from mesh.policies.kinds.http_route import in_precedence
-from mesh.policies.kinds.precedence import rank
+from mesh.policies.kinds.http_route.precedence import rank
 
 _paths = st.builds(
     PathMatch, kind=st.sampled_from(PathKind), value=st.sampled_from(("/", "/a", "/b", "/a/b"))

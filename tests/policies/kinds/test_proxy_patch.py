@@ -9,9 +9,20 @@ import yaml
 
 from mesh.envoy import cluster, endpoint, http, listener, tls
 from mesh.envoy.resource import CLUSTER, LISTENER, Resource, pack, unpack
+from mesh.envoy.routes import route_table
+from mesh.model.destinations import Destination, Selection, Settings, Target
+from mesh.model.requests import EVERYTHING
 from mesh.model.services import Protocol
-from mesh.policies.kinds import protobuf_json, timeout
-from mesh.policies.kinds.proxy_patch import KIND, Patch, PatchError, apply, patches
+from mesh.model.traffic import Forward, Route, Share
+from mesh.policies.kinds import timeout
+from mesh.policies.kinds.proxy_patch import (
+    KIND,
+    Patch,
+    PatchError,
+    apply,
+    patches,
+    protobuf_json,
+)
 from tests.policies.kinds.reading import document, violations
 
 _RAW = "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
@@ -19,7 +30,8 @@ _LUA = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
 
 
 def _resources() -> tuple[Resource, ...]:
-    transport = tls.upstream(sni="api", identity="spiffe://mesh/ns/default/dc/z/svc/api")
+    api = Destination(Selection(Target("api")), Protocol.HTTP, Settings())
+    routes = [Route(EVERYTHING, Forward((Share(Target("api")),)))]
     manager = http.outbound_manager("web", route="api")
     built = listener.listener(
         "api",
@@ -29,11 +41,11 @@ def _resources() -> tuple[Resource, ...]:
         direction=listener.TrafficDirection.OUTBOUND,
     )
     return (
-        pack("api", cluster.by_discovery("api", protocol=Protocol.HTTP, transport=transport)),
+        pack("api", cluster.of_destination(api, zone="z", trust_domain="mesh")),
         pack("app", cluster.of_address("app", address="::1", port=1, protocol=Protocol.TCP)),
         pack("api", endpoint.assignment_of("api", "192.0.2.1", 80)),
         pack("api", built),
-        pack("api", http.route_to("api", "api")),
+        pack("api", route_table("api", routes)),
         pack("peers", tls.peers("peers", identity_regex="spiffe://mesh/.*")),
     )
 
@@ -182,8 +194,8 @@ _ALIEN = """listener:
     ("modification", "reason"),
     [
         (
-            _edited("{op: remove, path: /lbPolicy}"),
-            "jsonPatches[0] (remove /lbPolicy): can't remove a non-existent object",
+            _edited("{op: remove, path: /dnsLookupFamily}"),
+            "jsonPatches[0] (remove /dnsLookupFamily): can't remove a non-existent object",
         ),
         (_edited("{op: add, path: /colour, value: red}"), 'no field named "colour"'),
         (_edited("{op: replace, path: /name, value: b}"), "its name cannot become 'b'"),

@@ -56,3 +56,26 @@ def test_everything_wrong_is_told_at_once() -> None:
         "spec.rules[3].default",
         "spec.rules[4].default.optional",
     }
+
+
+def test_a_path_that_no_request_has_once_it_is_normalised_is_refused() -> None:
+    found = violations(
+        KIND,
+        """
+        rules:
+          - matches:
+              - path: {type: PathPrefix, value: //admin}
+              - path: {type: Exact, value: /a/../%61dmin}
+              - path: {type: PathPrefix, value: /admin/}
+              - path: {type: Exact, value: /a%2Fb}
+            default: {providers: [a]}
+        """,
+    )
+    assert found == {
+        "spec.rules[0].matches[0].path": (
+            "no path is '//admin' once it is normalised: write '/admin'"
+        ),
+        "spec.rules[0].matches[1].path": (
+            "no path is '/a/../%61dmin' once it is normalised: write '/admin'"
+        ),
+    }

@@ -47,6 +47,11 @@ def test_grpc_failures_are_those_that_the_hosts_counted() -> None:
     assert figures(growth, Protocol.GRPC) == Figures(20, 5)
 
 
+def test_a_grpc_call_counts_when_it_has_ended() -> None:
+    assert figures({"upstream_rq_2xx": 20}, Protocol.GRPC) == NOTHING
+    assert figures({"upstream_rq_2xx": 20, "host/a/rq_error": 3}, Protocol.GRPC) == Figures(3, 3)
+
+
 def test_calls_without_a_host_are_failures_too() -> None:
     growth = {"upstream_rq_5xx": 10, "host/a/rq_success": 0}
     assert figures(growth, Protocol.GRPC) == Figures(10, 10)

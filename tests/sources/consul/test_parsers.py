@@ -161,7 +161,9 @@ def test_a_local_jwt_provider() -> None:
     )
     assert found.jwks == JWKS
     assert found.audiences == ("shop",)
+    assert found.forward
     assert found.forward_header == "x-user"
+    assert found.forward_padded
     assert found.clock_skew == 5
     assert found.locations == (
         JwtLocation(header="Authorization", value_prefix="Bearer"),

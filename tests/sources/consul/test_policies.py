@@ -64,6 +64,15 @@ def test_documents_are_said_once_with_their_version() -> None:
     assert said[1].policies["MeshTimeout", "slow"].version == 3
 
 
+def test_a_document_that_is_nested_without_end_stops_nobody() -> None:
+    knowledge, said, problems = learning()
+    deep = base64.b64encode(b'{"document": ' + b"[" * 100_000).decode()
+    knowledge.policies((KeyValue(f"{PREFIX}MeshTimeout/deep", deep), pair(document())))
+    assert said == [policies(document())]
+    (wrong,) = problems.current
+    assert "deep" in str(wrong)
+
+
 def test_losing_all_policies_is_an_emptiness_and_losing_some_is_not() -> None:
     knowledge, _, _ = learning()
     assert not knowledge.empties_policies(())
