@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -42,5 +43,7 @@ def mesh_commands() -> Iterator[tuple[str, list[str]]]:
         for block in blocks(page, "sh"):
             for line in block.text.splitlines():
                 words = shlex.split(line, comments=True)
-                if words and words[0] == "mesh":
-                    yield page.name, words
+                for is_pipe, part in groupby(words, lambda word: word == "|"):
+                    command = list(part)
+                    if not is_pipe and command[0] == "mesh":
+                        yield page.name, command

@@ -10,13 +10,21 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from tests.docs import api_page, cli_page, metrics_page, policies_page, settings_page
+from tests.docs import (
+    api_page,
+    cli_page,
+    consul_entries_page,
+    metrics_page,
+    policies_page,
+    settings_page,
+)
 from tests.docs.places import REFERENCE
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "settings.md": settings_page.page,
     "cli.md": cli_page.page,
     "policies.md": policies_page.page,
+    "consul-entries.md": consul_entries_page.page,
     "api.md": api_page.page,
     "metrics.md": metrics_page.page,
 }

@@ -73,6 +73,8 @@ PROXY: Final[Mapping[str, str]] = {
     "registration": "Who is told of the instance: the Consul agent of this host, the zone, nobody.",
     "tags": "Tags of the registered service.",
     "meta": "Metadata of the registered service.",
+    "labels": "Labels by which policies select this proxy, beside `service` and `zone`; they are "
+    "registered as metadata, too.",
     "consul.url": "HTTP API of this host's Consul agent.",
     "consul.token_file": "File with a token that may register the service.",
     "consul.ca_file": "CA of Consul's TLS.",
@@ -85,4 +87,23 @@ PROXY: Final[Mapping[str, str]] = {
     "envoy": "Another Envoy than the bundled one.",
     "concurrency": "Envoy's worker threads.",
     "log_level": "What the agent and Envoy log.",
+}
+
+RATELIMIT: Final[Mapping[str, str]] = {
+    "listen.grpc": "Where proxies ask; on loopback, for its own proxy stands in front of it.",
+    "listen.health": "Readiness and metrics, plain HTTP.",
+    "memory.max_counters": "Counters in memory; beyond them, what is new is refused.",
+    "redis": "Without it, counters are in memory; with it, `memory` is refused.",
+    "redis.url": "`redis://host:port/database`, or `rediss://` for TLS.",
+    "redis.username": "Name of the Redis user.",
+    "redis.password_file": "File with the password.",
+    "redis.ca_file": "CA of the TLS of Redis.",
+    "redis.timeout": "How long an answer of Redis is waited for.",
+    "redis.max_connections": "Connections to Redis.",
+    "redis.key_prefix": "How the keys in Redis begin.",
+    "response_headers": "Whether callers are told what is left of a limit, in headers "
+    "`RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset`.",
+    "grace": "How long a stop waits for calls under way.",
+    "log.level": "What is logged.",
+    "log.format": "`json` for programs, `text` for people.",
 }

@@ -14,8 +14,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from mesh.config import proxy, zone
+from mesh.config import proxy, ratelimit, zone
 from mesh.config.proxy import ProxySettings
+from mesh.config.ratelimit import RateLimitSettings
 from mesh.config.types import HostPort, format_duration
 from mesh.config.zone import ZoneSettings
 from mesh.model.proxies import Upstream
@@ -26,7 +27,7 @@ _HEAD: Final = ("Setting", "Type", "Default", "Meaning", "Variable")
 _INTRODUCTION: Final = """\
 # Settings
 
-Both programs read one file, TOML, YAML or JSON by its suffix, and variables, which stand over the
+Each program reads one file, TOML, YAML or JSON by its suffix, and variables, which stand over the
 file. A dot in a name below is a nested table. Unknown settings are refused; every violation is told
 at once; and `--check-config` tells them without starting. Nothing secret is a setting: tokens and
 keys are files.
@@ -46,6 +47,14 @@ _PROXY: Final = """
 
 `mesh proxy --config FILE`. Options of the command stand over file and variables; see
 [`mesh proxy`](cli.md#mesh-proxy).
+
+"""
+_RATELIMIT: Final = """
+## `mesh ratelimit`
+
+`mesh ratelimit run --config FILE`. Limits are no settings: they come with each request, from the
+policies. Options of the command stand over file and variables; see
+[`mesh ratelimit run`](cli.md#mesh-ratelimit-run).
 
 """
 _SAID_IN_WORDS: Final = {"data_dir": "`/var/lib/mesh` for root, else `~/.local/state/mesh`"}
@@ -69,6 +78,8 @@ def page() -> str:
         + table(_HEAD, _rows(ZoneSettings, meanings.ZONE, zone.PREFIX))
         + _PROXY
         + table(_HEAD, _rows(ProxySettings, meanings.PROXY, proxy.PREFIX))
+        + _RATELIMIT
+        + table(_HEAD, _rows(RateLimitSettings, meanings.RATELIMIT, ratelimit.PREFIX))
     )
 
 

@@ -16,8 +16,8 @@ import pytest_asyncio
 
 from mesh.demo.estate import HOST, Estate, free_ports
 from tests.docs.blocks import GUIDES, blocks
-from tests.e2e.bed import until
 from tests.realconsul import RealConsul
+from tests.traffic.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 

@@ -18,9 +18,10 @@ from mesh.policies.document import parse
 from mesh.policies.registry import KINDS
 from mesh.routing.validate import violations
 from tests.docs.blocks import GUIDES, Block, blocks, mesh_commands
-from tests.docs.places import DOCS
+from tests.docs.places import DOCS, ROOT
 
-_LINK = re.compile(r"\]\(([^)#:]+\.md)(?:#[^)]*)?\)")
+_LINK = re.compile(r"\]\(([^)#:]*\.md)?(?:#([^)]*))?\)")
+_HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 COMMANDS = sorted({(page, shlex.join(words)) for page, words in mesh_commands()})
 POLICY_PAGES = [each for each in sorted(GUIDES.glob("*.md")) if "type: Mesh" in each.read_text()]
 PROXY_FILES = [each for each in blocks(GUIDES / "first-zone.md", "yaml") if "proxy" in each.name]
@@ -74,11 +75,19 @@ def test_the_policies_of_a_guide_are_accepted_together(page: Path) -> None:
     assert violations(None, {one.key: one for one in documents}) == ()
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.name)
+def anchors(page: Path) -> set[str]:
+    """Return what a link into ``page`` may name: its headings, as they are made into anchors."""
+    plain = (re.sub(r"[^\w -]", "", each.lower()) for each in _HEADING.findall(page.read_text()))
+    return {each.strip().replace(" ", "-") for each in plain}
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.name
+)
 def test_links_lead_somewhere(page: Path) -> None:
-    missing = [
-        link
-        for link in _LINK.findall(page.read_text(encoding="utf-8"))
-        if not (page.parent / link).exists()
-    ]
+    missing = []
+    for file, anchor in _LINK.findall(page.read_text(encoding="utf-8")):
+        place = page.parent / file if file else page
+        if not place.exists() or (anchor and anchor not in anchors(place)):
+            missing.append(f"{file}#{anchor}")
     assert not missing

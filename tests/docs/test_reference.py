@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from mesh.config.proxy import ProxySettings
+from mesh.config.ratelimit import RateLimitSettings
 from mesh.config.zone import ZoneSettings
 from tests.docs import generate, meanings, settings_page
 from tests.docs.places import REFERENCE
@@ -22,7 +23,12 @@ def test_a_page_is_current(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "meaning"), [(ZoneSettings, meanings.ZONE), (ProxySettings, meanings.PROXY)]
+    ("model", "meaning"),
+    [
+        (ZoneSettings, meanings.ZONE),
+        (ProxySettings, meanings.PROXY),
+        (RateLimitSettings, meanings.RATELIMIT),
+    ],
 )
 def test_every_setting_has_a_meaning(model: type[BaseModel], meaning: Mapping[str, str]) -> None:
     assert set(settings_page.names(model)) == set(meaning)
