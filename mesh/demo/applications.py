@@ -93,14 +93,15 @@ class HttpService:
 class Api(HttpService):
     """``/orders/<key>`` asks the database; anything else is a greeting."""
 
-    def __init__(self, database_port: int) -> None:
+    def __init__(self, database_port: int, greeting: str = "hello from api") -> None:
         """Find the database on this host's ``database_port``, as if it were here."""
         self._database_port = database_port
+        self._greeting = greeting
         super().__init__(self._handle)
 
     async def _handle(self, request: web.Request) -> web.Response:
         if not request.path.startswith("/orders/"):
-            return web.Response(text="hello from api\n")
+            return web.Response(text=f"{self._greeting}\n")
         try:
             order = await ask_database(self._database_port, request.path.rsplit("/", 1)[-1])
         except (OSError, TimeoutError) as error:

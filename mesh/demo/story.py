@@ -21,6 +21,7 @@ from cryptography import x509
 
 from mesh.clients.consul import ConsulClient, Dialect
 from mesh.demo.applications import Api, Database, Web, ask_database
+from mesh.demo.canary import CALLS, Canary, take_over
 from mesh.demo.estate import Estate
 from mesh.demo.load import Load
 from mesh.demo.loopback import HOST, free_ports
@@ -56,6 +57,7 @@ class Story:
         self._estate = estate
         self._consul: ConsulClient = estate.client()
         self._entry = 0
+        self._canary = Canary(estate, self._consul)
         self._applications: list[Database | Api | Web] = []
 
     def acts(self) -> tuple[Act, ...]:
@@ -68,6 +70,7 @@ class Story:
             Act("TCP is refused too", self.refused_tcp),
             Act("On the wire: mutual TLS or nothing", self.encrypted),
             Act("Permissions by method and path", self.permissions),
+            Act("A new version takes over under load", self.taken_over),
             Act("Certificates rotate under load", self.rotated),
             Act("The control plane dies under load", self.killed),
         )
@@ -79,6 +82,7 @@ class Story:
         if self._estate.consul and not self._estate.owns_consul:
             for source, destination in (("web", "api"), ("api", "db")):
                 await self._consul.intentions.delete(source, destination)
+            await self._canary.close()
             for name in ("web", "api"):
                 await self._consul.config_delete("service-defaults", name)
         await self._consul.close()
@@ -170,6 +174,20 @@ class Story:
         await self._bite(Intention("web", "api", Action.ALLOW), HTTPStatus.OK)
         return f"GET /orders passes, DELETE does not: {body}"
 
+    async def taken_over(self) -> str:
+        """Move the calls from one version of api to another, by weight."""
+
+        async def greeting() -> str:
+            return (await self._get("/"))[1]
+
+        application, port = await self._canary.start()
+        await self._run(application, port)
+        await self._estate.ready("api-2")
+        seen, load = await take_over(self._canary, self._url("/"), greeting)
+        _expect(load.tally.failed == 0, str(load.tally))
+        _expect(seen.endswith(f"then {CALLS} of {CALLS}"), f"the new version got {seen}")
+        return f"the new version got {seen}; {load.tally}"
+
     async def rotated(self) -> str:
         """Renew every certificate while requests flow."""
         before = await self._serials()
@@ -180,7 +198,7 @@ class Story:
             await self._renewed(before)
             await load.reach(_REQUESTS)
         _expect(load.tally.failed == 0, str(load.tally))
-        return f"three new certificates; {load.tally}"
+        return f"new certificates for all; {load.tally}"
 
     async def killed(self) -> str:
         """Kill the zone without warning, and start it again."""
