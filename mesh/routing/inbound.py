@@ -8,8 +8,7 @@ first rule that does.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -39,6 +38,13 @@ class _Alternative:
     match: Match
     apply: Callable[[InboundRoute], InboundRoute] | None = None
     origin: str = ""
+
+    def applied(self, route: InboundRoute) -> InboundRoute:
+        """Return ``route`` with what the rule says, and where it says so."""
+        if self.apply is None:
+            return route
+        kind, _, _ = self.origin.partition(" ")
+        return replace(self.apply(route), origins={**route.origins, kind: self.origin})
 
 
 _SILENT: Final = _Alternative(EVERYTHING)
@@ -106,32 +112,36 @@ def _routes(said: Selection, protocol: Protocol, plain: InboundRoute) -> tuple[I
     choices = [found for found in choices if len(found) > 1]
     if not choices:
         return () if plain == PLAIN_INBOUND else (plain,)
-    routes: dict[Match, InboundRoute] = {}
-    for combination in itertools.product(*choices):
-        route = _combined(combination, plain)
-        if route is not None:
-            routes.setdefault(route.match, route)
-        if len(routes) > MAX_ROUTES:
-            message = f"the rules of these policies have more than {MAX_ROUTES} combinations"
-            raise InvalidInputError("inbound policies", (Violation("rules", message),))
-        if route is not None and route.match.is_everything:
-            break
-    found = tuple(routes.values())
-    return () if all(replace(one, match=EVERYTHING) == PLAIN_INBOUND for one in found) else found
+    routes: tuple[InboundRoute, ...] = (plain,)
+    for alternatives in choices:
+        routes = _narrowed(routes, alternatives)
+    return () if all(replace(one, match=EVERYTHING) == PLAIN_INBOUND for one in routes) else routes
 
 
-def _combined(combination: tuple[_Alternative, ...], plain: InboundRoute) -> InboundRoute | None:
-    match, route, origins = EVERYTHING, plain, {}
-    for alternative in combination:
-        narrowed = both(match, alternative.match)
-        if narrowed is None:
-            return None
-        match = narrowed
-        if alternative.apply is not None:
-            route = alternative.apply(route)
-            kind, _, _ = alternative.origin.partition(" ")
-            origins[kind] = alternative.origin
-    return replace(route, match=match, origins=origins)
+def _narrowed(
+    routes: Sequence[InboundRoute], alternatives: Sequence[_Alternative]
+) -> tuple[InboundRoute, ...]:
+    """Return ``routes`` with the rules of one more kind, each under its match and in order.
+
+    Combinations that nothing can match are dropped here, kind by kind: there may be few routes
+    where the product of all rules is endless.
+    """
+    # The last route so far is for everything, so each match of this kind has a route of its own.
+    _check(len({alternative.match for alternative in alternatives}))
+    found: dict[Match, InboundRoute] = {}
+    for route in routes:
+        for alternative in alternatives:
+            match = both(route.match, alternative.match)
+            if match is not None and match not in found:
+                found[match] = replace(alternative.applied(route), match=match)
+                _check(len(found))
+    return tuple(found.values())
+
+
+def _check(combinations: int) -> None:
+    if combinations > MAX_ROUTES:
+        message = f"the rules of these policies have more than {MAX_ROUTES} combinations"
+        raise InvalidInputError("inbound policies", (Violation("rules", message),))
 
 
 def _alternatives(said: Selection, kind: Kind, protocol: Protocol) -> Iterator[_Alternative]:

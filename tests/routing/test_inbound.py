@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from mesh.model.entries import Entries, ServiceDefaults
 from mesh.model.inbound import PLAIN_INBOUND, InboundRoute
 from mesh.model.requests import EVERYTHING, CallerMatch, Match, PathKind, PathMatch
 from mesh.model.services import Protocol
+from mesh.model.violations import InvalidInputError
 from mesh.policies.document import Document, parse
 from mesh.policies.merge import in_order
 from mesh.policies.registry import KINDS
@@ -160,3 +162,34 @@ def test_two_conditions_as_one_hold_where_both_do(
     for request in requests:
         found = together is not None and holds(together, request)
         assert found == (holds(one, request) and holds(other, request)), (together, request)
+
+
+def test_rules_for_other_requests_do_not_multiply() -> None:
+    by_kind = {"MeshTimeout": "t", "MeshRequestAuthentication": "a", "MeshRateLimit": "l"}
+    said = Selection(
+        in_order(
+            one
+            for kind, letter in by_kind.items()
+            for one in documents(
+                kind,
+                [[[{"path": {"type": "Exact", "value": f"/{letter}{n}"}}] for n in range(300)]],
+            )
+        )
+    )
+    routes = compile_inbound(WORLD, said, "api").routes
+    assert len({route.match for route in routes}) == len(routes) == 3 * 300 + 1
+
+
+def test_too_many_combinations_are_refused() -> None:
+    headers = ([{"type": "Present", "name": f"{letter}{n}"}] for letter in "ab" for n in range(32))
+    matches = [[{"headers": found}] for found in headers]
+    said = Selection(
+        in_order(
+            (
+                *documents("MeshTimeout", [matches[:32]]),
+                *documents("MeshRateLimit", [matches[32:]]),
+            )
+        )
+    )
+    with pytest.raises(InvalidInputError, match="more than 1000 combinations"):
+        compile_inbound(WORLD, said, "api")
