@@ -47,6 +47,14 @@ spec:
     - targetRef: {kind: MeshService, name: api}
       default: {connectionTimeout: 3s}
 """
+OUTSIDE = """
+type: MeshExternalService
+name: extra
+spec:
+  match: {protocol: http}
+  endpoints: [{address: extra.example.com, port: 443}]
+  tls: {}
+"""
 PATCH = """
 type: MeshProxyPatch
 name: patch
@@ -233,6 +241,14 @@ async def test_a_patch_that_does_not_fit_is_told_as_well(office: DryRuns) -> Non
     assert answer.proxies == []
     assert answer.rejected[0].resources == []
     assert answer.rejected[0].reason.startswith("Cluster 'api': MeshProxyPatch patch: ")
+
+
+async def test_a_service_verified_by_the_system_is_no_reason_to_refuse(office: DryRuns) -> None:
+    answer = await ask(office, OUTSIDE, ROUTE_TO % ("new", "extra"))
+    assert answer.rejected == []
+    (change,) = [one for one in answer.proxies[0].resources if one.type.endswith("Cluster")]
+    assert change.added == ["extra"]
+    assert (answer.envoy.unchecked, answer.violations) == (0, [])
 
 
 async def test_without_an_envoy_nothing_is_checked(world: World, proxies: list[Proxy]) -> None:

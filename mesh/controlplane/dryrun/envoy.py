@@ -98,7 +98,7 @@ class _Asking:
         """Write the files that a proxy has and its configuration refers to."""
         key, certificate = _identity()
         (self._directory / "identity.key").write_bytes(key)
-        for name in ("identity.pem", files.BUNDLE_FILE):
+        for name in ("identity.pem", files.BUNDLE_FILE, files.SYSTEM_ROOTS):
             (self._directory / name).write_bytes(certificate)
         pair = {
             "certificate_chain": {"filename": "identity.pem"},
