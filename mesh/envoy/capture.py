@@ -32,8 +32,6 @@ CAPTURE: Final = "capture"
 PASSTHROUGH: Final = "capture:passthrough"
 """The cluster of everybody outside; no service can be called so."""
 
-_NOBODY: Final = "capture:refused"
-"""A cluster that never exists: tcp_proxy ends a connection to it at once."""
 _PATIENCE: Final = 1.0
 """Seconds in which the first bytes must come, where they are looked at."""
 _HTTP1: Final = ("http/1.0", "http/1.1")
@@ -134,7 +132,7 @@ def _refusing(service: str, why: str) -> Any:
         f"[%START_TIME%] refused: mesh: {service} may not call %DOWNSTREAM_LOCAL_ADDRESS% "
         f"(name: %REQUESTED_SERVER_NAME%): {why}\n"
     )
-    return listener.tcp_proxy(CAPTURE, _NOBODY, log_format=line)
+    return listener.tcp_proxy(CAPTURE, cluster.NOBODY, log_format=line)
 
 
 def _why(passthrough: Passthrough) -> str:

@@ -27,6 +27,9 @@ from mesh.model.identity import WorkloadId
 from mesh.model.names import sni
 from mesh.model.services import Instance, Protocol
 
+NOBODY: Final = "mesh:nobody"
+"""A cluster that never exists, and no service can be called so: whatever is sent there ends."""
+
 _CONNECT_TIMEOUT: Final = 5.0
 """Seconds; Consul's default."""
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"

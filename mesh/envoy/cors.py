@@ -27,8 +27,6 @@ from mesh.model.requests import Match
 from mesh.model.traffic import Cors
 
 CORS: Final = "envoy.filters.http.cors"
-NOBODY: Final = "preflight"
-"""A cluster that never exists: the filter answers before anybody would look for it."""
 _PREFLIGHT: Final = "OPTIONS"
 
 

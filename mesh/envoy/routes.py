@@ -19,7 +19,7 @@ from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.type.v3 import percent_pb2
 
-from mesh.envoy import cors, paths
+from mesh.envoy import cluster, cors, paths
 from mesh.envoy.edits import followed, request_edits, response_edits
 from mesh.envoy.matching import route_match
 from mesh.envoy.proto import duration
@@ -117,7 +117,7 @@ class _Builder:
         action = self.route.action
         shares = action.shares if isinstance(action, Forward) else ()
         reached = (share.target for share in shares if not self._is_blocked(share.target))
-        return next((target.name for target in reached), cors.NOBODY)
+        return next((target.name for target in reached), cluster.NOBODY)
 
     def _crossing(self, result: Any) -> None:
         if self.route.cors is not None:

@@ -40,8 +40,6 @@ _CONNECTIONS: Final = "inbound-connections"
 _REQUESTS: Final = "inbound-requests"
 """The two RBAC filters have names of their own: an old filter chain that still drains follows its
 name, and would refuse the other kind's configuration."""
-_NOBODY: Final = "refused"
-"""A cluster that never exists: tcp_proxy ends a connection to it at once."""
 _HTTPS_PORT: Final = 443
 _HTTP_PORT: Final = 80
 
@@ -226,7 +224,7 @@ class _Rendering:
             "[%START_TIME%] refused: mesh: a caller without a certificate may not call "
             f"{self.service} in zone {world.zone}: no intention allows everybody\n"
         )
-        return [listener.tcp_proxy(_NAME, _NOBODY, log_format=line)]
+        return [listener.tcp_proxy(_NAME, cluster.NOBODY, log_format=line)]
 
     def _key_sets(self) -> Iterator[Resource]:
         """Yield the clusters from which the providers' remote key sets are fetched."""

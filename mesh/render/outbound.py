@@ -23,8 +23,6 @@ from mesh.routing.bexpr import evaluate
 from mesh.world.facets import Aspect, Facet
 from mesh.world.snapshot import World
 
-_NOBODY: Final = "refused"
-"""A cluster that never exists: tcp_proxy ends a connection to it at once."""
 _LOCALITY: Final = "locality"
 """Key of an instance's or its node's meta that says where it stands."""
 
@@ -82,15 +80,15 @@ class TcpListener(Part):
         shares = action.shares if isinstance(action, Forward) else ()
         denied = dict(self.refused)
         weights = [
-            (_NOBODY if share.target in denied else share.target.name, share.weight)
+            (cluster.NOBODY if share.target in denied else share.target.name, share.weight)
             for share in shares
-        ] or [(_NOBODY, 1)]
+        ] or [(cluster.NOBODY, 1)]
         settings = [traffic.destinations[share.target].settings for share in shares]
-        nobody = all(name == _NOBODY for name, _ in weights)
+        nobody = all(name == cluster.NOBODY for name, _ in weights)
         sentence = _escaped(" ".join(denied.values())) if nobody else ""
         forward = listener.tcp_proxy(
             service,
-            _NOBODY if nobody else weights,
+            cluster.NOBODY if nobody else weights,
             log_format=f"[%START_TIME%] refused: {sentence}\n" if sentence else "",
             idle_timeout=(settings[0].idle_timeout or 0) if settings else 0,
             max_duration=settings[0].max_duration if settings else None,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import yaml
+from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +27,7 @@ from mesh.model.entries import (
     Subset,
 )
 from mesh.model.intentions import Action, Intention, PathMatch, PathMatchKind, Permission
+from mesh.model.names import InvalidNameError, service_name
 from mesh.model.proxies import Inbound, ProxyNeed, Upstream
 from mesh.model.requests import EVERYTHING
 from mesh.model.rollouts import Rollout
@@ -180,6 +183,18 @@ def test_a_tcp_service_that_may_not_be_called_closes_with_a_line_in_the_log() ->
     proxy = built.filter_chains[0].filters[0].typed_config.value
     assert b"web may not call db in zone dc1" in proxy
     assert b"refused" in proxy
+
+
+def test_what_may_not_be_called_ends_nowhere_that_a_service_could_be() -> None:
+    need = ProxyNeed("web", "dc1", WEB.inbound, (Upstream("refused", 9001), Upstream("db", 9002)))
+    world = world_after(InstancesChanged("db", ()), InstancesChanged("refused", ()))
+    snapshot = Renderer(world).connect(1, need)
+    proxy = unpack(snapshot[LISTENER][2]).filter_chains[0].filters[0].typed_config
+    proxied = tcp_proxy_pb2.TcpProxy()
+    proxy.Unpack(proxied)
+    assert proxied.cluster not in names(snapshot[CLUSTER])
+    with pytest.raises(InvalidNameError):
+        service_name(proxied.cluster)
 
 
 def test_a_part_that_cannot_be_rendered_keeps_its_last_good_and_stops_nobody() -> None:
