@@ -11,7 +11,6 @@ import typer
 from mesh.cli import dry_run as found_by
 from mesh.cli import policy_store, progress
 from mesh.cli.consul import consul_options
-from mesh.cli.dry_run import PATCH
 from mesh.cli.errors import NO, parts
 from mesh.cli.output import Output, OutputOption, show
 from mesh.cli.policies import CAN_WRITE, FileOption, Given, read_valid
@@ -26,6 +25,7 @@ from mesh.cli.zone_api import (
 from mesh.clients.consul import ConsulAddress
 from mesh.clients.zone import ZoneError
 from mesh.model.violations import InvalidInputError
+from mesh.policies.kinds import proxy_patch
 
 app = typer.Typer()
 
@@ -75,7 +75,7 @@ def apply(
         return
 
     async def validate(changed: Sequence[Given]) -> None:
-        patches = [each.document for each in changed if each.document.kind == PATCH]
+        patches = [each.document for each in changed if each.document.kind == proxy_patch.KIND.name]
         if patches and not no_validate:
             labels = ", ".join(each.label for each in patches)
             await _validate(place, [each.document.raw for each in changed], labels)

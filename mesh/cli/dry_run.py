@@ -8,11 +8,9 @@ from typing import Any, Final
 from mesh.cli.output import Table
 from mesh.cli.policy_store import Outcome
 from mesh.model.violations import InvalidInputError, Violation
+from mesh.policies.kinds import proxy_patch
 
 Json = Mapping[str, Any]
-
-PATCH: Final = "MeshProxyPatch"
-"""The kind that is held against Envoy before it is applied."""
 
 _BAD_CALLS: Final = frozenset({"refused", "unroutable"})
 _WORDS: Final = {
@@ -111,7 +109,7 @@ def _rejected(answer: Json) -> Iterator[str]:
 
 
 def _unasked(outcomes: Sequence[Outcome], answer: Json) -> bool:
-    patches = any(each.key.kind == PATCH for each in outcomes)
+    patches = any(each.key.kind == proxy_patch.KIND.name for each in outcomes)
     return patches and bool(answer["envoy"]["unchecked"])
 
 

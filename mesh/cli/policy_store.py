@@ -19,9 +19,9 @@ from mesh.cli.policy_rights import READ, WRITE, require
 from mesh.clients.consul import ConsulAddress, ConsulClient
 from mesh.clients.consul.policies import Policies
 from mesh.clients.consul.policy_records import Change, Holdings, Key, deletions, puts
-from mesh.controlplane.rollouts.store import KIND as ROLLOUT
 from mesh.model.violations import InvalidInputError
 from mesh.policies.document import DEFAULT_MESH, Document, parse
+from mesh.policies.kinds import rollout
 from mesh.policies.registry import KINDS
 from mesh.routing.validate import new_violations
 
@@ -164,7 +164,7 @@ async def delete(
     async with opened(address, WRITE) as (store, found):
         changes = deletions(found, _keys(found, named))
         await _check(store, found, changes)
-        rollouts = [each.key.name for each in changes if each.key.kind == ROLLOUT]
+        rollouts = [each.key.name for each in changes if each.key.kind == rollout.KIND.name]
         if rollouts and not force:
             await rollout_states.refuse_needed(store.client, rollouts)
         await store.commit(changes)
@@ -201,7 +201,7 @@ def _documents(found: Holdings) -> dict[tuple[str, str], Document]:
         try:
             document = parse(stored.document, KINDS, version=stored.version)
         except InvalidInputError:
-            # Of a newer release, or written by hand: the zone names it, and it has no effect.
+            # Of a newer release, or written by hand: the zone names it and says what it closes.
             continue
         documents[document.key] = document
     return documents

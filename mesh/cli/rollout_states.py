@@ -10,10 +10,10 @@ from mesh.aio.clock import Clock, SystemClock
 from mesh.cli.arguments import refused
 from mesh.cli.policy_check import read_entries
 from mesh.clients.consul import ConsulAddress, ConsulClient, policy_records
-from mesh.controlplane.rollouts.store import KIND, RolloutStore, Stored
+from mesh.controlplane.rollouts.store import RolloutStore, Stored
 from mesh.model.violations import InvalidInputError, Violation
 from mesh.policies.document import DEFAULT_MESH, parse
-from mesh.policies.kinds.rollout import RolloutSpec
+from mesh.policies.kinds.rollout import KIND, RolloutSpec
 from mesh.policies.registry import KINDS
 from mesh.policies.rollouts.state import PREFIX, Phase, State
 from mesh.policies.rollouts.wishes import NotPossibleError, Wish, fulfil
@@ -108,7 +108,7 @@ async def refuse_needed(client: ConsulClient, names: Iterable[str]) -> None:
         stored = states.get(name)
         reason = await _needed(client, name, stored) if stored is not None else ""
         if reason:
-            wrong.append(Violation(f"{KIND} {name}", reason))
+            wrong.append(Violation(f"{KIND.name} {name}", reason))
     if wrong:
         raise InvalidInputError("the command", tuple(wrong))
 
@@ -130,7 +130,7 @@ async def forget(client: ConsulClient, names: Iterable[str]) -> None:
 
 async def _look(client: ConsulClient) -> Found:
     held = await RolloutStore(client).states()
-    pairs = (await client.kv_list(f"{policy_records.PREFIX}{DEFAULT_MESH}/{KIND}/")).value
+    pairs = (await client.kv_list(f"{policy_records.PREFIX}{DEFAULT_MESH}/{KIND.name}/")).value
     specs: dict[str, RolloutSpec] = {}
     for key, pair in policy_records.documents(pairs):
         try:

@@ -29,7 +29,7 @@ from mesh.config.zone import ZoneSettings
 from mesh.controlplane import token_file
 from mesh.controlplane.api.app import ApiParts, api_app
 from mesh.controlplane.bindings import Bindings
-from mesh.controlplane.dryrun.office import DryRuns
+from mesh.controlplane.dryrun.runs import DryRuns
 from mesh.controlplane.duties import duties
 from mesh.controlplane.enrolment import Enrolment, EnrolmentPolicy
 from mesh.controlplane.hub import Hub

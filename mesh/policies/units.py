@@ -30,6 +30,9 @@ from mesh.policies.shape import Strict
 _DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
 _EACH: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _UNITS: Final = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+_DNS_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
+_NUMERIC: Final = re.compile(r"[0-9.]+")
 _TEN_YEARS: Final = 315_360_000
 _PATHS: Final = {
     "Exact": PathKind.EXACT,
@@ -245,16 +248,16 @@ def _changeable(value: str) -> str:
     return value
 
 
-HeaderName = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"), AfterValidator(_changeable)
-]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
+"""A header (a token of RFC 9110, section 5.6.2)."""
+ChangeableHeader = Annotated[HeaderName, AfterValidator(_changeable)]
 """A header that may be changed."""
 
 
 class HeaderValue(Strict):
     """A header and its value."""
 
-    name: HeaderName
+    name: ChangeableHeader
     """The header."""
     value: str = Field(max_length=16_384, pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")
     """Its value."""
@@ -267,7 +270,7 @@ class HeaderModifier(Strict):
     """Headers that get this value, whatever they had."""
     add: tuple[HeaderValue, ...] = ()
     """Values that are added to what the headers have."""
-    remove: tuple[HeaderName, ...] = ()
+    remove: tuple[ChangeableHeader, ...] = ()
     """Headers that are taken away."""
 
     def form(self) -> HeaderEdits:
@@ -277,6 +280,11 @@ class HeaderModifier(Strict):
             set=tuple((each.name, literal(each.value)) for each in self.set),
             remove=self.remove,
         )
+
+
+def is_dns_name(value: str) -> bool:
+    """Say whether ``value`` can be looked up; what looks like an IPv4 address cannot."""
+    return bool(_DNS_NAME.fullmatch(value)) and not _NUMERIC.fullmatch(value)
 
 
 def literal(value: str) -> str:

@@ -16,7 +16,7 @@ from mesh.controlplane.dryrun.batches import batches
 from mesh.controlplane.dryrun.calls import Reach, words
 from mesh.controlplane.dryrun.difference import difference, renewed
 from mesh.controlplane.dryrun.forecast import Proxy, forecast
-from mesh.controlplane.dryrun.office import DryRuns
+from mesh.controlplane.dryrun.runs import DryRuns
 from mesh.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTE, Resource
 from mesh.model.entries import Entries, ServiceDefaults
 from mesh.model.intentions import Action, Intention

@@ -23,7 +23,7 @@ from mesh.controlplane.api.app import ApiParts, api_app
 from mesh.controlplane.api.model import ExplainQuery, Problem, ServiceSummary, StatusAnswer
 from mesh.controlplane.bindings import Bindings
 from mesh.controlplane.dryrun.forecast import Proxy
-from mesh.controlplane.dryrun.office import DryRuns
+from mesh.controlplane.dryrun.runs import DryRuns
 from mesh.controlplane.enrolment import Enrolment
 from mesh.controlplane.metrics import Metrics
 from mesh.controlplane.rate_limit import Rate, RateLimiter

@@ -37,7 +37,7 @@ from mesh.controlplane.api.errors import ApiError
 from mesh.controlplane.api.model import Document, Nothing
 from mesh.controlplane.api.route import AnyRoute, Call, Caller, Reads, Route
 from mesh.controlplane.api.view import ZoneView
-from mesh.controlplane.dryrun.office import DryRuns
+from mesh.controlplane.dryrun.runs import DryRuns
 from mesh.controlplane.enrolment import Enrolment
 from mesh.controlplane.metrics import Metrics
 from mesh.controlplane.registrations import Registrations

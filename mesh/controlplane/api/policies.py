@@ -6,7 +6,7 @@ from typing import Final
 
 from mesh.controlplane.api.dryrun_model import DryRunAnswer, DryRunRequest
 from mesh.controlplane.api.route import AnyRoute, Call, Caller, Reads, Route
-from mesh.controlplane.dryrun.office import DryRuns
+from mesh.controlplane.dryrun.runs import DryRuns
 
 _LARGEST: Final = 1024 * 1024
 """Bytes of a request: more than Consul takes in one transaction."""

@@ -160,7 +160,7 @@ class _Writing:
     def write(
         self, wanted: Sequence[Resource], listeners: dict[str, Json], clusters: dict[str, Json]
     ) -> None:
-        """Write ``desired``, and what they cannot be without."""
+        """Write ``wanted``, and what they cannot be without."""
         names = {
             type_url: {one.name for one in wanted if one.type_url == type_url}
             for type_url in (CLUSTER, ENDPOINTS, LISTENER, *_REFERRED)

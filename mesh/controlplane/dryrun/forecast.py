@@ -104,12 +104,11 @@ def forecast(
 def _settle(renderer: Renderer) -> None:
     """Let the instances of everything needed be known."""
     while unknown := renderer.needed - renderer.world.instances.keys():
-        world, touched = renderer.world, frozenset[object]()
-        found: Touched = frozenset()
+        world, touched = renderer.world, Touched()
         for service in unknown:
-            world, touched = reduce(world, InstancesChanged(service, ()))
-            found |= touched
-        renderer.advance(world, found)
+            world, more = reduce(world, InstancesChanged(service, ()))
+            touched |= more
+        renderer.advance(world, touched)
 
 
 def _advance(renderer: Renderer, world: World, touched: Touched) -> None:

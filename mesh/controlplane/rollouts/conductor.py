@@ -15,9 +15,9 @@ from typing import Final, NoReturn
 from mesh.aio.clock import Clock
 from mesh.clients.consul import ConsulError
 from mesh.controlplane.hub import Hub
-from mesh.controlplane.rollouts.store import KIND, Published, RolloutStore, Stored
+from mesh.controlplane.rollouts.store import Published, RolloutStore, Stored
 from mesh.policies.document import Document
-from mesh.policies.kinds.rollout import RolloutSpec
+from mesh.policies.kinds.rollout import KIND, RolloutSpec
 from mesh.policies.rollouts.figures import NOTHING
 from mesh.policies.rollouts.progress import Observation, advance, begins_again, is_due, noted
 from mesh.policies.rollouts.state import Phase
@@ -74,7 +74,7 @@ class Conductor:
 
         """
         world = self._hub.world
-        documents = {one.name: one for one in world.policies.values() if one.kind == KIND}
+        documents = {one.name: one for one in world.policies.values() if one.kind == KIND.name}
         if not documents and not world.rollouts:
             await self._sweep(frozenset())
             return _LONGEST

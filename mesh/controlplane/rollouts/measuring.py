@@ -22,12 +22,12 @@ from mesh.aio.clock import Clock
 from mesh.clients.consul import ConsulError
 from mesh.clients.measurements import MeasurementClient, MeasurementError
 from mesh.controlplane.hub import Hub
-from mesh.controlplane.rollouts.store import KIND, Published, RolloutStore
+from mesh.controlplane.rollouts.store import Published, RolloutStore
 from mesh.envoy.resource import CLUSTER, Snapshot
 from mesh.model.destinations import Target
 from mesh.model.rollouts import Rollout
 from mesh.model.services import Protocol
-from mesh.policies.kinds.rollout import RolloutSpec
+from mesh.policies.kinds.rollout import KIND, RolloutSpec
 from mesh.policies.rollouts.figures import NOTHING, Figures, Reading, figures, grown
 from mesh.routing.chain import ChainError, resolve
 from mesh.world.snapshot import World
@@ -203,7 +203,7 @@ def _targets(world: World, rollout: Rollout) -> tuple[Target, Target] | None:
 
 
 def _interval(world: World, name: str) -> float:
-    document = world.policies.get((KIND, name))
+    document = world.policies.get((KIND.name, name))
     spec = document.spec if document is not None else None
     return spec.interval if isinstance(spec, RolloutSpec) else _INTERVAL
 

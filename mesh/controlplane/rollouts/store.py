@@ -17,12 +17,12 @@ from mesh.clients.consul import ConsulClient
 from mesh.clients.consul.policy_records import Key
 from mesh.model.violations import InvalidInputError
 from mesh.policies.document import DEFAULT_MESH
+from mesh.policies.kinds.rollout import KIND
 from mesh.policies.rollouts.figures import NOTHING, Figures
 from mesh.policies.rollouts.state import PREFIX, State, decode, encode
 
 MEASUREMENTS: Final = "mesh/rollout-measurements/"
 """Where measurements stand: below it ``<rollout>/<instance>``."""
-KIND: Final = "MeshRollout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class RolloutStore:
 
     async def has_document(self, name: str) -> bool:
         """Whether the policy stands, as Consul knows it now."""
-        path = Key(DEFAULT_MESH, KIND, name).path
+        path = Key(DEFAULT_MESH, KIND.name, name).path
         return (await self._consul.kv_get(path)).value is not None
 
     async def publish(self, name: str, instance: str, measured: Published) -> None:

@@ -16,10 +16,9 @@ from mesh.model.services import Protocol
 from mesh.policies.kind import Kind
 from mesh.policies.shape import Strict, given
 from mesh.policies.spec import RulesSpec
-from mesh.policies.units import Count, Duration, ServiceName
+from mesh.policies.units import Count, Duration, HeaderName, ServiceName
 from mesh.policies.unread import REFUSAL
 
-HeaderName = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
 _HTTP_ONLY: Final = ("path_prefix", "request_headers", "upstream_headers")
 
 

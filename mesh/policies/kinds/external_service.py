@@ -6,7 +6,6 @@ The document's name is the service's name.  Source: Kuma's MeshExternalService.
 from __future__ import annotations
 
 import ipaddress
-import re
 from typing import Annotated, Final, Literal, Self
 
 from cryptography import x509
@@ -18,18 +17,14 @@ from mesh.policies.document import Document
 from mesh.policies.kind import Kind
 from mesh.policies.shape import EVERY_PROXY, ProxyRef, Strict
 from mesh.policies.spec import Spec
-from mesh.policies.units import Port
-
-_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
-_HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
-_NUMERIC: Final = re.compile(r"[0-9.]+")
+from mesh.policies.units import Port, is_dns_name
 
 
 def _address(value: str) -> str:
     try:
         return str(ipaddress.ip_address(value))
     except ValueError:
-        if _NUMERIC.fullmatch(value) or not _HOST_NAME.fullmatch(value):
+        if not is_dns_name(value):
             raise ValueError(f"{value!r} is neither a DNS name nor an IP address") from None
     return value
 

@@ -9,7 +9,6 @@ Source: Kuma's MeshPassthrough.
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Sequence
 from typing import Final, Literal, Self
 
@@ -26,11 +25,7 @@ from mesh.policies.document import Document
 from mesh.policies.kind import Kind
 from mesh.policies.shape import Strict
 from mesh.policies.spec import Spec
-from mesh.policies.units import Port
-
-_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
-_DOMAIN: Final = re.compile(rf"(?=.{{1,253}}\Z)(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
-_NUMERIC: Final = re.compile(r"[0-9.]+")
+from mesh.policies.units import Port, is_dns_name
 
 
 class HostMatch(Strict):
@@ -116,7 +111,7 @@ def passthrough(documents: Sequence[Document]) -> Passthrough | None:
 
 
 def _check_domain(value: str) -> None:
-    if _NUMERIC.fullmatch(value) or not _DOMAIN.fullmatch(value):
+    if not is_dns_name(value.removeprefix("*.")):
         raise ValueError(f"{value!r} is no domain: write api.example.com or *.example.com")
 
 

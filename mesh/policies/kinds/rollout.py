@@ -18,7 +18,6 @@ from mesh.policies.shape import EVERY_PROXY, ProxyRef, Strict
 from mesh.policies.spec import Spec
 from mesh.policies.units import Count, Duration, Percent, PositiveDuration, ServiceName
 
-NAME: Final = "MeshRollout"
 SHORTEST_INTERVAL: Final = 0.1
 """Seconds between two judgements, at least."""
 
@@ -137,7 +136,7 @@ def _check(spec: RolloutSpec) -> Iterator[tuple[str, str]]:
 
 
 KIND: Final = Kind(
-    name=NAME,
+    name="MeshRollout",
     summary="A new version takes over step by step, and loses its calls again if they go badly.",
     spec=RolloutSpec,
     check=_check,

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from mesh.model.traffic import Cors
 from mesh.policies.shape import Strict
-from mesh.policies.units import Duration, HeaderName, Method
+from mesh.policies.units import ChangeableHeader, Duration, Method
 
 _ORIGIN: Final = re.compile(r"\*|[a-z][a-z0-9+.-]*://[A-Za-z0-9.*-]+(?::(?:\d+|\*))?")
 
@@ -21,9 +21,9 @@ class CorsModel(Strict):
     """Such as `https://shop.example`; `*` stands for any name or port."""
     allow_methods: tuple[Method | Literal["*"], ...] = ()
     """Beside GET, HEAD and POST; `*` for all."""
-    allow_headers: tuple[HeaderName, ...] = ()
+    allow_headers: tuple[ChangeableHeader, ...] = ()
     """Headers that requests may carry."""
-    expose_headers: tuple[HeaderName, ...] = ()
+    expose_headers: tuple[ChangeableHeader, ...] = ()
     """Headers of answers that pages may read."""
     allow_credentials: bool = False
     """Whether requests may carry cookies and the like."""

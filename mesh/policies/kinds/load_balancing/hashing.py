@@ -11,13 +11,13 @@ from pydantic import Field
 
 from mesh.model.destinations import HashKind, HashPolicy
 from mesh.policies.shape import Strict
-from mesh.policies.units import Duration, HeaderName
+from mesh.policies.units import ChangeableHeader, Duration
 
 
 class HashedHeader(Strict):
     """Which header is hashed."""
 
-    name: HeaderName
+    name: ChangeableHeader
     """Its name."""
 
 
