@@ -49,7 +49,7 @@ def expected(settings: AgentSettings) -> dict[str, str]:
     """Return the listeners that the zone makes for these settings: name, and what it is for."""
     listeners = {} if settings.inbound is None else {"inbound": "callers"}
     for each in settings.upstreams:
-        name = f"outbound:{each.service}:{each.address}:{each.port}"
+        name = f"outbound:{each.called}:{each.address}:{each.port}"
         listeners[name] = f"upstream {each.service} on {each.address}:{each.port}"
     return listeners
 

@@ -16,12 +16,12 @@ from mesh.agent import health
 from mesh.agent.consul import ConsulAgent
 from mesh.agent.enrolment import Enrolment
 from mesh.agent.errors import AgentError
-from mesh.agent.settings import AgentSettings
+from mesh.agent.settings import AgentSettings, parse_address
 from mesh.agent.zone import ZoneClient
 from mesh.aio.backoff import Backoff
 from mesh.aio.clock import Clock
-from mesh.model.names import SIDECAR_SUFFIX
-from mesh.model.proxies import Inbound
+from mesh.model.names import SIDECAR_SUFFIX, WAN_META
+from mesh.model.proxies import Inbound, Role
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +72,7 @@ class ConsulRegistrar:
 
     async def refresh(self) -> float:
         """Register what Consul does not know (at first, or after it lost its state)."""
-        ids = (self._settings.id, sidecar_id(self._settings.id))
-        known = [await self._consul.has(each) for each in ids]
+        known = [await self._consul.has(each) for each in self._ids()]
         if not all(known):
             healthy = await health.probe(self._settings.health, self._inbound) == health.PASSING
             address = await asyncio.to_thread(self._address)
@@ -84,10 +83,15 @@ class ConsulRegistrar:
 
     async def deregister(self) -> None:
         """Remove both, the sidecar first: it is what callers dial."""
-        for each in (sidecar_id(self._settings.id), self._settings.id):
+        for each in self._ids():
             # With ACLs, Consul calls it an error to remove what is not there.
             if await self._consul.has(each):
                 await self._consul.deregister(each)
+
+    def _ids(self) -> tuple[str, ...]:
+        """Return what it is registered as, what callers dial first."""
+        own = self._settings.id
+        return (sidecar_id(own), own) if self._settings.role is Role.SIDECAR else (own,)
 
 
 class ZoneRegistrar:
@@ -186,11 +190,13 @@ def sidecar_id(instance: str) -> str:
 
 def consul_services(
     settings: AgentSettings, inbound: Inbound, address: str, *, passing: bool
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the application and its sidecar as Consul's agent takes them.
+) -> tuple[dict[str, Any], ...]:
+    """Return the application and its sidecar, or the gateway, as Consul's agent takes them.
 
     ``passing`` is what the application's check begins with, until Consul has made its own.
     """
+    if settings.role is not Role.SIDECAR:
+        return (_gateway(settings, inbound, address),)
     interval = f"{settings.health.interval:g}s"
     app = {
         "ID": settings.id,
@@ -218,6 +224,7 @@ def consul_services(
             "Upstreams": [
                 {
                     "DestinationName": upstream.service,
+                    **({"Datacenter": upstream.zone} if upstream.zone else {}),
                     "LocalBindAddress": upstream.address,
                     "LocalBindPort": upstream.port,
                 }
@@ -242,6 +249,36 @@ def consul_services(
         ],
     }
     return app, sidecar
+
+
+def _gateway(settings: AgentSettings, inbound: Inbound, address: str) -> dict[str, Any]:
+    wan = settings.meta.get(WAN_META)
+    host, port = parse_address(wan) if wan else (address, inbound.port)
+    return {
+        "ID": settings.id,
+        "Name": settings.service,
+        "Kind": "mesh-gateway",
+        # As a gateway alone it would not be listed among what speaks the mesh's TLS.
+        "Connect": {"Native": True},
+        "Address": address,
+        "Port": inbound.port,
+        "TaggedAddresses": {
+            "lan": {"address": address, "port": inbound.port},
+            "wan": {"address": host, "port": port},
+        },
+        "Tags": list(settings.tags),
+        "Meta": dict(settings.meta),
+        "Checks": [
+            {
+                "CheckID": f"{settings.id}:listening",
+                "Name": "Gateway listens",
+                "TCP": _authority(address, inbound.port),
+                "Interval": "2s",
+                "Timeout": "2s",
+                "Status": "passing",
+            }
+        ],
+    }
 
 
 def _app_checks(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self, cast
 
 from mesh.agent.errors import SettingsError
-from mesh.model.proxies import Capture, Inbound, ProxyNeed, Upstream
+from mesh.model.proxies import Capture, Inbound, ProxyNeed, Role, Upstream
 
 Address = tuple[str, int]
 """A host and a port."""
@@ -51,6 +51,7 @@ class AgentSettings:
     proof_kind: Literal["join-token", "consul-token"]
     proof_file: Path
     bundle_file: Path | None = None
+    role: Role = Role.SIDECAR
     inbound: Inbound | None = None
     capture: Capture | None = None
     advertise_address: str | None = None
@@ -75,6 +76,7 @@ class AgentSettings:
             zone,
             self.inbound,
             self.upstreams,
+            role=self.role,
             id=self.id,
             labels=tuple(sorted(self.labels.items())),
             capture=self.capture,
@@ -118,6 +120,7 @@ class AgentSettings:
         return cls(
             **{
                 **raw,
+                "role": Role(raw["role"]),
                 "state_dir": Path(raw["state_dir"]),
                 "zone_api": tuple(_address(each) for each in raw["zone_api"]),
                 "proof_file": Path(raw["proof_file"]),

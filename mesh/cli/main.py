@@ -17,6 +17,7 @@ SECTIONS: Final[Sequence[Section]] = (
             Entry("demo", "Run a whole mesh on this host and show what it does.", "mesh.cli.demo"),
             Entry("zone", "Run the control plane of a zone.", "mesh.cli.zone"),
             Entry("proxy", "Run a service's proxy.", "mesh.cli.proxy"),
+            Entry("gateway", "Run a gateway of the zone.", "mesh.cli.gateway"),
             Entry(
                 "ratelimit",
                 "Run the rate limit service, which counts for many proxies.",

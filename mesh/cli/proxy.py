@@ -68,8 +68,9 @@ def proxy(
     upstream: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="SERVICE:[ADDRESS:]PORT",
-            help="A service to call, and where the application dials it; repeatable.",
+            metavar="SERVICE[.ZONE]:[ADDRESS:]PORT",
+            help="A service to call (of one zone only, if named), and where the application "
+            "dials it; repeatable.",
         ),
     ] = None,
     capture: Annotated[
@@ -151,10 +152,11 @@ def proxy(
         "concurrency": concurrency,
         "log_level": log_level,
     }
-    _become_agent(config, given, only_check=check_config)
+    become_agent(config, given, only_check=check_config)
 
 
-def _become_agent(config: Path | None, given: dict[str, Any], *, only_check: bool) -> None:
+def become_agent(config: Path | None, given: dict[str, Any], *, only_check: bool) -> None:
+    """Check the settings and go on as the agent; ``given`` is what the command line says."""
     overrides = {name: value for name, value in given.items() if value is not None}
     settings = load_proxy(config, overrides).for_agent()
     if only_check:

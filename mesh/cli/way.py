@@ -123,6 +123,7 @@ def _target(target: Json) -> Iterator[str]:
         yield from (f"      those of {name} are not known here" for name in target["unknown"])
     else:
         yield "    no instances"
+    yield from map(_zone, target["zones"])
     for callee in target["callee"]:
         yield from _callee(callee)
 
@@ -138,7 +139,18 @@ def _endpoint(endpoint: Json) -> str:
         endpoint["locality"] and f"in {endpoint['locality']}",
         f"({endpoint['standing']})" if endpoint["standing"] != "used" else "",
     ]
+    if endpoint["gateway_for"]:
+        # Of who answers behind a gateway nothing is known but that somebody does.
+        words[1] = f"gateway of zone {endpoint['zone']}"
+        words[3:5] = [f"for {endpoint['gateway_for']}"]
     return "      " + " ".join(filter(None, words))
+
+
+def _zone(zone: Json) -> str:
+    distance = zone["distance_ms"]
+    far = f", {distance:g} ms away" if distance is not None else ""
+    tried = "stands in" if zone["tried"] else "does not stand in"
+    return f"    zone {zone['zone']}{far} {tried}: {zone['why']}"
 
 
 def _callee(callee: Json) -> Iterator[str]:

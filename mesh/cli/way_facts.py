@@ -14,6 +14,7 @@ from mesh.routing.memo import Compositions
 from mesh.sources.consul import policies, rollouts
 from mesh.sources.consul.knowledge import Knowledge
 from mesh.sources.consul.problems import Problems
+from mesh.sources.zones import record
 from mesh.world.changes import Change
 from mesh.world.reduce import reduce
 from mesh.world.snapshot import World
@@ -63,6 +64,7 @@ class _Reading:
         self._world = replace(world, zone=self._zone)
         await self._keys(policies.PREFIX, self._knowledge.policies)
         await self._keys(rollouts.PREFIX, self._knowledge.rollouts)
+        await self._keys(record.PREFIX, self._knowledge.zones)
         await self._instances(source)
         await self._instances(destination)
         while unknown := self._unknown(source, destination)[:_MOST]:

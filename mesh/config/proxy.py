@@ -8,7 +8,7 @@ takes to validate them.
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -32,12 +32,13 @@ from mesh.config.types import (
     is_unspecified,
 )
 from mesh.model import names
-from mesh.model.proxies import Upstream
+from mesh.model.proxies import Role, Upstream
 
 PREFIX: Final = "MESH_PROXY_"
 """How the variables begin; nested settings are joined by ``__``: ``MESH_PROXY_CONSUL__URL``."""
 
 DEFAULT_INBOUND_PORT: Final = 15_006
+DEFAULT_INGRESS_PORT: Final = 10_001
 DEFAULT_LISTEN: Final = "127.0.0.1:15020"
 
 
@@ -53,18 +54,31 @@ def _instance(value: str) -> str:
     return value
 
 
+def _role(value: object) -> object:
+    if isinstance(value, str) and value not in set(Role):
+        raise ValueError(f"{value!r} is no role: {', '.join(Role)}")
+    return Role(value) if isinstance(value, str) else value
+
+
 def _upstream(value: object) -> object:
-    """Read ``service:port`` or ``service:address:port``."""
+    """Read ``service:port``, ``service:address:port`` or either with ``service.zone``."""
     if not isinstance(value, str):
         return value
     name, _, place = value.partition(":")
     address, _, port = place.rpartition(":")
     if not port.isdigit() or not 0 < int(port) <= MAX_PORT:
         raise ValueError(
-            f"{value!r} is not an upstream: write service:port or service:address:port"
+            f"{value!r} is not an upstream: write service:port, service.zone:port "
+            "or service:address:port"
         )
+    service, _, zone = name.partition(".")
     address = address.removeprefix("[").removesuffix("]") or "127.0.0.1"
-    return Upstream(names.service_name(name), int(port), checked_ip(address))
+    return Upstream(
+        names.service_name(service),
+        int(port),
+        checked_ip(address),
+        names.zone_name(zone) if zone else "",
+    )
 
 
 Port = Annotated[Count, Field(ge=1, le=MAX_PORT)]
@@ -88,8 +102,9 @@ class HealthSection(Section):
 
 
 class ProxySettings(Section):
-    """All that one proxy is told."""
+    """All that one proxy is told.  A gateway has a ``role``, and no application."""
 
+    role: Annotated[Role, BeforeValidator(_role)] = Role.SIDECAR
     service: ServiceName
     id: Annotated[str, AfterValidator(_instance)] | None = None
     zone_api: Annotated[tuple[HostPort, ...], Listed, Field(min_length=1)]
@@ -99,6 +114,7 @@ class ProxySettings(Section):
     state_dir: FilePath
     inbound_address: Ip = "0.0.0.0"  # noqa: S104 - the mesh's side of a sidecar faces the network
     inbound_port: Port = DEFAULT_INBOUND_PORT
+    wan_address: HostPort | None = None
     advertise_address: Annotated[str, AfterValidator(_real_ip)] | None = None
     app: HostPort | None = None
     capture: HostPort | None = None
@@ -116,29 +132,19 @@ class ProxySettings(Section):
     concurrency: Annotated[Count, Field(ge=1, le=256)] = 2
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_role(cls, said: object) -> object:
+        """Fill in what a gateway need not be told."""
+        if not isinstance(said, dict) or said.get("role") != Role.ZONE_GATEWAY.value:
+            return said
+        return {"service": names.ZONE_GATEWAY, "inbound_port": DEFAULT_INGRESS_PORT, **said}
+
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        found = []
-        if (self.join_token_file is None) == (self.consul_token_file is None):
-            found.append(("", "give exactly one of join_token_file and consul_token_file"))
-        elif self.join_token_file is None and self.bundle_file is None:
-            message = "is required with consul_token_file (`mesh ca bundle` in the zone prints it)"
-            found.append(("bundle_file", message))
-        if self.app is not None and not _is_dialled(self.app):
-            found.append(("app", "must have an IP address and a port, as in 127.0.0.1:8080"))
-        if self.capture is not None and not _is_dialled(self.capture):
-            found.append(("capture", "must have an IP address and a port, as in 127.0.0.1:15001"))
-        if not self.app and not self.upstreams and not self.capture:
-            found.append(
-                ("", "give app, upstreams or capture: a proxy with none has nothing to do")
-            )
-        places = {(upstream.address, upstream.port) for upstream in self.upstreams}
-        if len(places) < len(self.upstreams):
-            found.append(("upstreams", "two of them have the same address and port"))
-        if self.capture is not None:
-            others = {*places, (self.inbound_address, self.inbound_port)}
-            if (self.capture.host, self.capture.port) in others:
-                found.append(("capture", "another listener of this proxy has this address"))
+        found = [*self._wrong_proof(), *self._wrong_places()]
+        is_sidecar = self.role is Role.SIDECAR
+        found += self._wrong_for_sidecar() if is_sidecar else self._wrong_for_gateway()
         found += [
             (f"labels.{name}", "is told by the certificate, not by a label")
             for name in sorted({"service", "zone"} & self.labels.keys())
@@ -147,10 +153,49 @@ class ProxySettings(Section):
             raise inconsistent(found)
         return self
 
+    def _wrong_proof(self) -> Iterator[tuple[str, str]]:
+        if (self.join_token_file is None) == (self.consul_token_file is None):
+            yield "", "give exactly one of join_token_file and consul_token_file"
+        elif self.join_token_file is None and self.bundle_file is None:
+            message = "is required with consul_token_file (`mesh ca bundle` in the zone prints it)"
+            yield "bundle_file", message
+
+    def _wrong_places(self) -> Iterator[tuple[str, str]]:
+        if self.app is not None and not _is_dialled(self.app):
+            yield "app", "must have an IP address and a port, as in 127.0.0.1:8080"
+        places = {(upstream.address, upstream.port) for upstream in self.upstreams}
+        if len(places) < len(self.upstreams):
+            yield "upstreams", "two of them have the same address and port"
+        if self.capture is None:
+            return
+        if not _is_dialled(self.capture):
+            yield "capture", "must have an IP address and a port, as in 127.0.0.1:15001"
+        others = {*places, (self.inbound_address, self.inbound_port)}
+        if (self.capture.host, self.capture.port) in others:
+            yield "capture", "another listener of this proxy has this address"
+
+    def _wrong_for_sidecar(self) -> Iterator[tuple[str, str]]:
+        if not (self.app or self.upstreams or self.capture):
+            yield "", "give app, upstreams or capture: a proxy with none has nothing to do"
+        if self.service == names.ZONE_GATEWAY:
+            yield "service", "is the name of the zone's gateways: see `mesh gateway`"
+        if self.wan_address is not None:
+            yield "wan_address", "is for gateways: see `mesh gateway`"
+
+    def _wrong_for_gateway(self) -> Iterator[tuple[str, str]]:
+        for name in ("app", "upstreams", "capture", "app_metrics_url"):
+            if getattr(self, name):
+                yield name, f"a {self.role.value} has none"
+        if self.service != names.ZONE_GATEWAY:
+            yield "service", f"a {self.role.value} is called {names.ZONE_GATEWAY}"
+        if self.wan_address is not None and not _is_dialled(self.wan_address):
+            yield "wan_address", "must have an IP address and a port, as in 192.0.2.1:10001"
+
     def for_agent(self) -> dict[str, Any]:
         """Return the JSON object that :class:`mesh.agent.settings.AgentSettings` reads."""
         proof = "join-token" if self.join_token_file else "consul-token"
         return {
+            "role": self.role.value,
             "service": self.service,
             "id": self.id or f"{self.service}-{socket.gethostname().partition('.')[0]}",
             "state_dir": _absolute(self.state_dir),
@@ -162,12 +207,17 @@ class ProxySettings(Section):
             "capture": str(self.capture) if self.capture else None,
             "advertise_address": self._advertised(),
             "upstreams": [
-                {"service": each.service, "port": each.port, "address": each.address}
+                {
+                    "service": each.service,
+                    "port": each.port,
+                    "address": each.address,
+                    "zone": each.zone,
+                }
                 for each in self.upstreams
             ],
             "register": self.registration,
             "tags": list(self.tags),
-            "meta": {**self.labels, **self.meta},
+            "meta": {**self.labels, **self.meta, **self._wan()},
             "labels": self.labels,
             "consul": {
                 "url": self.consul.url,
@@ -187,7 +237,17 @@ class ProxySettings(Section):
             "log_level": self.log_level,
         }
 
+    def _wan(self) -> dict[str, str]:
+        return {names.WAN_META: str(self.wan_address)} if self.wan_address is not None else {}
+
     def _inbound(self) -> dict[str, Any] | None:
+        if self.role is not Role.SIDECAR:
+            # A gateway is its own application: that it listens is its health.
+            port, address = self.inbound_port, self.inbound_address
+            if is_unspecified(address):
+                address = "::1" if ":" in address else "127.0.0.1"
+            own = {"local_address": address, "local_port": port}
+            return {"address": self.inbound_address, "port": port, **own}
         if self.app is None:
             return None
         return {

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
 
 from mesh.aio.clock import Clock
-from mesh.ca.issuer import Issuer
 from mesh.clients.consul import ConsulClient, ConsulError
+from mesh.controlplane.federation.following import Following
+from mesh.controlplane.federation.publishing import Publisher
 from mesh.controlplane.hub import Hub
 from mesh.controlplane.leader import Duty
 from mesh.controlplane.reaper import Reaper
@@ -18,15 +18,12 @@ from mesh.controlplane.rollouts.store import RolloutStore
 from mesh.controlplane.vips import VirtualAddresses
 from mesh.model.identity import ZoneId
 
-DOCUMENTS: Final = "mesh/zone/"
-"""KV prefix of the public documents that say how a zone is reached and whom it believes."""
 _VIPS_EVERY: Final = 2.0
 _VIPS_AGAIN: Final = 60.0
 """Seconds after which the allocations are looked at though the catalog is the same."""
 _REAP_EVERY: Final = 5.0
 _FORGET_EVERY: Final = 600.0
 """Every record of a join token is read, and nothing waits for it."""
-_PUBLISH_EVERY: Final = 10.0
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +34,8 @@ def duties(
     consul: ConsulClient,
     hub: Hub,
     reaper: Reaper,
-    issuer: Issuer,
-    addresses: Callable[[], Mapping[str, list[str]]],
+    publisher: Publisher,
+    following: Following,
     clock: Clock,
 ) -> dict[str, Duty]:
     """Return the leader's duties by name; each runs until cancelled."""
@@ -47,9 +44,10 @@ def duties(
 
     async def allocate() -> None:
         nonlocal settled
-        catalog, now = hub.world.catalog, clock.monotonic()
+        world, now = hub.world, clock.monotonic()
+        catalog = world.catalog.union(*(zone.services for zone in world.zones.values()))
         # Nothing is allocated, or released, before the catalog is known.
-        if catalog and (catalog != settled[0] or now - settled[1] > _VIPS_AGAIN):
+        if world.catalog and (catalog != settled[0] or now - settled[1] > _VIPS_AGAIN):
             await vips.reconcile(catalog, clock.now())
             settled = (catalog, now)
 
@@ -59,26 +57,13 @@ def duties(
     async def forget() -> None:
         await reaper.forget_spent_tokens(clock.now())
 
-    async def publish() -> None:
-        bundle = issuer.bundle()
-        document = {
-            "zone": zone.zone,
-            "trust_domain": zone.trust_domain,
-            "bundle": bundle.pem,
-            "fingerprint": bundle.fingerprint,
-            **addresses(),
-        }
-        body = json.dumps(document, sort_keys=True)
-        held = (await consul.kv_get(DOCUMENTS + zone.zone)).value
-        if held is None or held.value != body:
-            await consul.kv_put(DOCUMENTS + zone.zone, body.encode())
-
     return {
         "virtual addresses": lambda: _again("virtual addresses", allocate, _VIPS_EVERY, clock),
         "reap registrations": lambda: _again("reap registrations", reap, _REAP_EVERY, clock),
         "forget spent tokens": lambda: _again("forget spent tokens", forget, _FORGET_EVERY, clock),
         "conduct rollouts": lambda: Conductor(RolloutStore(consul), hub, clock).run(),
-        "publish the zone": lambda: _again("publish the zone", publish, _PUBLISH_EVERY, clock),
+        "publish the zone": publisher.run,
+        "follow other zones": following.run,
     }
 
 

@@ -28,6 +28,7 @@ from mesh.controlplane.proofs import consul_token, join_token
 from mesh.controlplane.proofs.join_token import JoinTokens
 from mesh.controlplane.rate_limit import RateLimiter
 from mesh.controlplane.refusals import Reason, RefusedError, TooManyRequestsError
+from mesh.controlplane.trust import Trust
 from mesh.model.identity import WorkloadId, ZoneId
 from mesh.model.violations import InvalidInputError
 
@@ -99,6 +100,7 @@ class Enrolment:
         self,
         zone: ZoneId,
         issuer: Issuer,
+        trust: Trust,
         consul: ConsulClient,
         *,
         limiter: RateLimiter,
@@ -107,9 +109,10 @@ class Enrolment:
         revoked: RevocationCheck = nothing_revoked,
         clock: Clock | None = None,
     ) -> None:
-        """Sign for ``zone`` with ``issuer``."""
+        """Sign for ``zone`` with ``issuer``; ``trust`` goes with each certificate."""
         self._zone = zone
         self._issuer = issuer
+        self._trust = trust
         self._consul = consul
         self._limiter = limiter
         self._metrics = metrics
@@ -214,7 +217,7 @@ class Enrolment:
                 source=source,
             )
         )
-        return Granted(issued.chain_pem, self._issuer.bundle().pem, issued.serial, issued.not_after)
+        return Granted(issued.chain_pem, self._trust.bundle().pem, issued.serial, issued.not_after)
 
     def _refused(
         self, error: RefusedError | InvalidInputError, service: str, proof: str, source: str

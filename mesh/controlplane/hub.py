@@ -49,6 +49,8 @@ class Hub:
 
     def __init__(self, world: World, observer: Observer) -> None:
         """Start from ``world``, with nobody to tell yet."""
+        self.changed = asyncio.Event()
+        """Set by every change of the world; who waits for it clears it first."""
         self._renderer = Renderer(world)
         self._observer = observer
         self._publish: Callable[[Mapping[int, Snapshot]], None] = lambda _: None
@@ -61,6 +63,7 @@ class Hub:
         self._closed = False
         self._held: set[int] = set()
         self._told: frozenset[str] | None = None
+        self._followed: frozenset[str] = frozenset()
         self._reported: frozenset[Part | str] = frozenset()
 
     def attach(
@@ -105,11 +108,18 @@ class Hub:
         if not self._touched:
             self._first_change = loop.time()
         self._touched |= touched
+        self.changed.set()
         if self._scheduled is None and not self._closed:
             if loop.time() >= self._not_before:
                 self._scheduled = loop.call_soon(self._push)
             else:
                 self._scheduled = loop.call_at(self._not_before, self._push)
+
+    def follow(self, services: frozenset[str]) -> None:
+        """Have the instances of ``services`` known too, whether or not a proxy needs them."""
+        if services != self._followed:
+            self._followed, self._told = services, None
+            self._tell_need()
 
     def connect(self, session: int, identity: WorkloadId, need: ProxyNeed) -> Snapshot | None:
         """Take in a proxy (the xDS server has checked that identity and need agree).
@@ -149,7 +159,7 @@ class Hub:
         needed = self._renderer.needed
         if needed is not self._told:
             self._told = needed
-            self._need(needed)
+            self._need(needed | self._followed)
 
     def _push(self) -> None:
         loop = asyncio.get_running_loop()

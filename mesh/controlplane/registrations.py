@@ -23,7 +23,7 @@ import msgspec
 
 from mesh.clients.consul import ConsulClient, KeyValue
 from mesh.model.identity import WorkloadId
-from mesh.model.names import SIDECAR_SUFFIX
+from mesh.model.names import SIDECAR_SUFFIX, ZONE_GATEWAY
 from mesh.model.services import NO_META, Health
 
 logger = logging.getLogger(__name__)
@@ -115,6 +115,8 @@ def ip_literal(value: str) -> str:
 def entries(registration: Registration, zone: str) -> tuple[Mapping[str, Any], ...]:
     """Return what to write to the catalog, in order: the sidecar last, for it is what is dialled.
 
+    A gateway has none: it is dialled itself.
+
     Both services carry the application's health; the lease is a check of the node, and so of both.
     """
     sidecar_id = f"{registration.id}{SIDECAR_SUFFIX}"
@@ -152,6 +154,12 @@ def entries(registration: Registration, zone: str) -> tuple[Mapping[str, Any], .
         },
     }
     lease = lease_check(registration.node, "passing", "held by heartbeats")
+    if registration.service == ZONE_GATEWAY:
+        # As a gateway alone it would not be listed among what speaks the mesh's TLS.
+        gateway = {**application, "Kind": "mesh-gateway", "Connect": {"Native": True}}
+        gateway["Port"] = registration.port
+        checks = [lease, _health(registration, gateway)]
+        return ({**common, "Service": gateway, "Checks": checks},)
     return (
         {**common, "Service": application, "Checks": [lease, _health(registration, application)]},
         {**common, "Service": sidecar, "Checks": [_health(registration, sidecar)]},

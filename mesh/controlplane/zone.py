@@ -32,6 +32,8 @@ from mesh.controlplane.bindings import Bindings
 from mesh.controlplane.dryrun.runs import DryRuns
 from mesh.controlplane.duties import duties
 from mesh.controlplane.enrolment import Enrolment, EnrolmentPolicy
+from mesh.controlplane.federation.following import Following
+from mesh.controlplane.federation.publishing import Publisher
 from mesh.controlplane.hub import Hub
 from mesh.controlplane.issuing import issuer_for, keep_bundle
 from mesh.controlplane.leader import Leader
@@ -44,6 +46,7 @@ from mesh.controlplane.rollouts.measuring import Measuring
 from mesh.controlplane.rollouts.store import RolloutStore
 from mesh.controlplane.tls import ZoneTls
 from mesh.controlplane.tokens import TokenOffice
+from mesh.controlplane.trust import Trust
 from mesh.controlplane.view import View
 from mesh.embedded.server import EmbeddedRegistry
 from mesh.model.identity import ZoneId
@@ -194,8 +197,8 @@ def _core(
         consul=consul,
         hub=hub,
         reaper=Reaper(consul, zone.zone, reattest_for=settings.enrolment.reattest_for),
-        issuer=issuer,
-        addresses=lambda: _addresses(settings),
+        publisher=Publisher(consul, hub, issuer, lambda: _addresses(settings), clock),
+        following=Following(consul, zone.zone, clock),
         clock=clock,
     )
     leader = Leader(consul, instance, work, on_change=lead, clock=clock)
@@ -207,6 +210,7 @@ def _api_parts(
     settings: ZoneSettings, core: _Core, issuer: Issuer, consul: ConsulClient, clock: Clock
 ) -> ApiParts:
     zone, enrolment = core.view.zone, settings.enrolment
+    trust = Trust(issuer, core.view.world)
     limiter = RateLimiter(
         Rate(enrolment.rate, enrolment.burst),
         Rate(enrolment.per_address.rate, enrolment.per_address.burst),
@@ -215,10 +219,11 @@ def _api_parts(
     policy = EnrolmentPolicy(settings.ca.leaf_ttl, enrolment.reattest_for)
     return ApiParts(
         zone=zone,
-        issuer=issuer,
+        trust=trust,
         enrolment=Enrolment(
             zone,
             issuer,
+            trust,
             consul,
             limiter=limiter,
             metrics=core.metrics,

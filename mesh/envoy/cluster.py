@@ -8,6 +8,7 @@ belongs to, and with that under which name it is dialled and whom we expect ther
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from envoy.config.cluster.v3 import cluster_pb2
@@ -22,7 +23,16 @@ from mesh.envoy.probes import health_check
 from mesh.envoy.protection import limit, outlier_detection
 from mesh.envoy.proto import duration, is_ip, typed
 from mesh.envoy.tls import from_ads
-from mesh.model.destinations import Destination, External, Limits, Settings, Target
+from mesh.model.destinations import (
+    Destination,
+    Detectors,
+    External,
+    Limits,
+    LoadBalancing,
+    Outlier,
+    Settings,
+    Target,
+)
 from mesh.model.identity import WorkloadId
 from mesh.model.names import sni
 from mesh.model.services import Instance, Protocol
@@ -38,16 +48,26 @@ _KEEPALIVE_IDLE: Final = 30
 _KEEPALIVE_INTERVAL: Final = 5
 _KEEPALIVE_PROBES: Final = 3
 _NO_LIMIT: Final = 2**32 - 1
+_IPPROTO_TCP: Final = 6
+_TCP_USER_TIMEOUT: Final = 18
+"""Linux's numbers: the mesh's hosts are Linux, and on another the option is left out."""
+_UNACKNOWLEDGED: Final = 5_000
+"""Milliseconds."""
+_GATEWAY_CONNECT_TIMEOUT: Final = 2.0
+"""Seconds: a gateway stands near the instances, and its caller waits for the handshake too."""
+_FAILING: Final = Outlier(
+    detectors=Detectors(consecutive_gateway=3), base_ejection=5.0, max_ejection_percent=100
+)
 
 
 def of_destination(
-    destination: Destination, *, zone: str, trust_domain: str, name: str = ""
+    destination: Destination, identity: Callable[[Target], WorkloadId], *, name: str = ""
 ) -> cluster_pb2.Cluster:
     """Return the cluster of ``destination``, named after its target or ``name``.
 
     A destination of the mesh gets its endpoints over ADS and is dialled by mutual TLS; nobody
-    but a target's own service in ``zone`` is accepted there.  An external one has its addresses
-    with it.
+    but the ``identity`` of a target is accepted there, behind a gateway as well.  An external
+    one has its addresses with it.
     """
     settings, protocol = destination.settings, destination.protocol
     cluster = _cluster(
@@ -67,7 +87,7 @@ def of_destination(
     if destination.external is not None:
         _outside(cluster, destination.external, protocol)
     else:
-        _inside(cluster, destination, zone, trust_domain)
+        _inside(cluster, destination, identity)
     return cluster
 
 
@@ -166,25 +186,54 @@ def _keep_alive(cluster: Any) -> None:
     options.keepalive_probes.value = _KEEPALIVE_PROBES
 
 
-def _inside(cluster: Any, destination: Destination, zone: str, trust_domain: str) -> None:
+def of_workload(name: str) -> cluster_pb2.Cluster:
+    """Return the cluster by which a gateway reaches a service: what comes goes on as it is.
+
+    Only connections are to be judged there, so an instance that takes none is left out soon.
+    """
+    cluster = _cluster(name, Protocol.TCP, connect_timeout=_GATEWAY_CONNECT_TIMEOUT)
+    cluster.type = cluster_pb2.Cluster.EDS
+    cluster.eds_cluster_config.eds_config.CopyFrom(from_ads())
+    balance(cluster, LoadBalancing())
+    # All connections of a zone come through a few gateways: the limits are the workloads' own.
+    limit(cluster, Limits(connections=_NO_LIMIT, pending=_NO_LIMIT, requests=_NO_LIMIT))
+    cluster.outlier_detection.CopyFrom(outlier_detection(_FAILING))
+    _keep_alive(cluster)
+    return cluster
+
+
+def _inside(
+    cluster: Any, destination: Destination, identity: Callable[[Target], WorkloadId]
+) -> None:
     cluster.type = cluster_pb2.Cluster.EDS
     cluster.eds_cluster_config.eds_config.CopyFrom(from_ads())
 
     def socket(target: Target) -> base_pb2.TransportSocket:
+        who = identity(target)
         return tls.upstream(
-            sni=sni(target.service, zone, trust_domain, subset=target.subset),
-            identity=WorkloadId(trust_domain, zone, target.service).uri,
+            sni=sni(who.service, who.zone, who.trust_domain, subset=target.subset),
+            identity=who.uri,
             alpn=_alpn(destination.protocol),
         )
 
     # Beside matches this is for an endpoint that none of them matches: never plain text.
     cluster.transport_socket.CopyFrom(socket(destination.target))
+    if destination.zones:
+        _notice_silence(cluster)
     if destination.failover:
-        selections = (destination.selection, *destination.failover)
-        for target in dict.fromkeys(selection.target for selection in selections):
+        for target in dict.fromkeys(selection.target for selection in destination.selections):
             match = cluster.transport_socket_matches.add(name=target.name)
             match.match.fields[TRANSPORT_MATCH].string_value = target.name
             match.transport_socket.CopyFrom(socket(target))
+
+
+def _notice_silence(cluster: Any) -> None:
+    """End connections on which what was sent is not acknowledged: a link may fail silently."""
+    option = cluster.upstream_bind_config.socket_options.add(
+        description="TCP_USER_TIMEOUT", level=_IPPROTO_TCP, name=_TCP_USER_TIMEOUT
+    )
+    option.int_value = _UNACKNOWLEDGED
+    option.type.stream.SetInParent()
 
 
 def _outside(cluster: Any, external: External, protocol: Protocol) -> None:

@@ -7,6 +7,7 @@ cannot bring it back.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from math import ceil
 from typing import Any, Final
 
 from envoy.config.endpoint.v3 import endpoint_pb2
@@ -16,6 +17,7 @@ from mesh.model.services import Health, Instance
 TRANSPORT_MATCH: Final = "mesh"
 """The key by which an endpoint says which of the cluster's transport sockets dials it."""
 _TRANSPORT_METADATA: Final = "envoy.transport_socket_match"
+_WHOLE: Final = 100
 _UNTIL_THE_LAST: Final = 100_000
 """An overprovisioning factor (percent) that no share of failing instances outweighs."""
 
@@ -33,14 +35,19 @@ def assignment(name: str, instances: Iterable[Instance]) -> endpoint_pb2.Cluster
 
 
 def prioritised(
-    name: str, groups: Sequence[Group], *, near: Callable[[Instance], bool] | None = None
+    name: str,
+    groups: Sequence[Group],
+    *,
+    near: Callable[[Instance], bool] | None = None,
+    spill_below: int | None = None,
 ) -> endpoint_pb2.ClusterLoadAssignment:
     """Return the usable instances of ``groups``, each of which stands in for those before it.
 
     The *i*-th group has priority *i*, whether or not another has instances, so that nobody
     changes place when one comes up.  It gets traffic once no instance before it is healthy, as
-    Consul's failover does.  With ``near`` each group is two: what is near, and the rest, which
-    Envoy lets help out already when the near ones become too few (below 72%).
+    Consul's failover does, or with ``spill_below`` what is missing once fewer than so many percent
+    of those before it are healthy.  With ``near`` each group is two: what is near, and the rest,
+    which Envoy lets help out already when the near ones become too few (below 72%).
     """
     result = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
     usable = [_usable(group) for group in groups]
@@ -50,7 +57,10 @@ def prioritised(
         usable.pop()
     for priority, group in enumerate(usable):
         _place(result.endpoints.add(priority=priority), group)
-    if near is None and len(usable) > 1:
+    if spill_below is not None:
+        # A level gets all traffic while its healthy share times the factor is at least 100%.
+        result.policy.overprovisioning_factor.value = ceil(_WHOLE * _WHOLE / spill_below)
+    elif near is None and len(usable) > 1:
         result.policy.overprovisioning_factor.value = _UNTIL_THE_LAST
     return result
 

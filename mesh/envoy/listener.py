@@ -25,6 +25,8 @@ TrafficDirection = base_pb2.TrafficDirection
 BUFFER_LIMIT: Final = 262_144
 """Bytes a connection may buffer; Envoy's own default of 1 MiB invites memory exhaustion."""
 
+_NOT_FORWARDED: Final = ("NC", "UH", "UF", "URX")
+"""Envoy's flags: no such cluster, nobody healthy, nobody reached, tried too often."""
 _EARLY_DATA: Final = 16_384
 """Bytes taken from a peer before its upstream is connected."""
 
@@ -65,6 +67,7 @@ def tcp_proxy(
     *,
     after_handshake: bool = False,
     log_format: str = "",
+    log_failures_only: bool = False,
     idle_timeout: float = 0,
     max_duration: float | None = None,
     attempts: int | None = None,
@@ -76,7 +79,7 @@ def tcp_proxy(
     after ``max_duration`` it ends (None and 0: never).  An upstream that does not answer is
     dialled again, ``attempts`` times in all.  With ``after_handshake`` it is dialled only when
     the peer is known.  ``by_source`` hashes the address of whoever connects.  A ``log_format``
-    writes one line on stdout for each connection.
+    writes one line on stdout for each connection, or for each that was not forwarded.
     """
     proxy = tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix, idle_timeout=duration(idle_timeout))
     if isinstance(cluster, str):
@@ -97,7 +100,10 @@ def tcp_proxy(
         # What comes before the upstream is there waits, and then the peer must wait too.
         proxy.max_early_data_bytes.value = _EARLY_DATA
     if log_format:
-        proxy.access_log.append(_stdout(log_format))
+        log = _stdout(log_format)
+        if log_failures_only:
+            log.filter.response_flag_filter.flags.extend(_NOT_FORWARDED)
+        proxy.access_log.append(log)
     return listener_components_pb2.Filter(
         name="envoy.filters.network.tcp_proxy", typed_config=typed(proxy)
     )

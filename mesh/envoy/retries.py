@@ -6,6 +6,9 @@ from typing import Any, Final
 
 from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
+from envoy.extensions.retry.priority.previous_priorities.v3 import (
+    previous_priorities_config_pb2 as previous_priorities_pb2,
+)
 
 from mesh.envoy.matching import by_methods
 from mesh.envoy.proto import duration, typed
@@ -14,6 +17,8 @@ from mesh.model.traffic import Retry
 _STATUSES: Final = "retriable-status-codes"
 _BACKOFF_BASE: Final = 0.025
 """Seconds; Envoy's own, which must be said once the maximum is."""
+_TRIES_OF_EACH: Final = 2
+"""How often it is tried where calls go first before those are asked that it fails over to."""
 _OTHER_HOST_CHOICES: Final = 5
 """How often the load balancer is asked again for an instance that was not tried yet."""
 
@@ -36,6 +41,11 @@ def retry_policy(retry: Retry) -> Any:
             typed_config=typed(previous_hosts_pb2.PreviousHostsPredicate()),
         )
         result.host_selection_retry_max_attempts = _OTHER_HOST_CHOICES
+    if retry.fails_over:
+        result.retry_priority.name = "envoy.retry_priorities.previous_priorities"
+        result.retry_priority.typed_config.CopyFrom(
+            typed(previous_priorities_pb2.PreviousPrioritiesConfig(update_frequency=_TRIES_OF_EACH))
+        )
     return result
 
 

@@ -8,23 +8,38 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from typing import Final
 
 from mesh.model.filters import Filter
 from mesh.model.requests import NO_EDITS, NO_ORIGINS, HeaderEdits, Origins
 from mesh.model.services import Protocol
 
+HERE: Final = "."
+"""The zone of a target that is pinned to the caller's own."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Target:
-    """Where calls can end: a service (or external service), perhaps only a subset of it."""
+    """Where calls can end: a service (or external service), perhaps only a subset of it.
+
+    An empty ``zone`` is the caller's own, and so is :data:`HERE`, for which no other zone stands
+    in; another's instances stand behind its gateways.
+    """
 
     service: str
     subset: str = ""
+    zone: str = ""
 
     @property
     def name(self) -> str:
-        """The name of the target's cluster: ``api`` or ``v2.api``, as in the SNI."""
-        return f"{self.subset}.{self.service}" if self.subset else self.service
+        """The name of the target's cluster: ``api``, ``v2.api``, or ``v2.api@west``."""
+        name = f"{self.subset}.{self.service}" if self.subset else self.service
+        return f"{name}@{self.zone}" if self.zone else name
+
+    @property
+    def elsewhere(self) -> str:
+        """The other zone where it is; empty if it is in the caller's own."""
+        return "" if self.zone == HERE else self.zone
 
 
 class HashKind(enum.StrEnum):
@@ -134,11 +149,26 @@ class Balancing(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ZoneRule:
+    """Where calls from the zones ``origins`` (empty: from any) turn to, one rule after another.
+
+    ``zones`` are tried in order; with ``others`` it is every zone but those, the nearest first.
+    Neither is nobody.
+    """
+
+    origins: tuple[str, ...] = ()
+    zones: tuple[str, ...] = ()
+    others: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LoadBalancing:
     """How an instance is chosen.
 
     ``hashing`` is what routes to the target hash by.  ``local_first`` prefers instances of the
-    caller's own locality as long as they are healthy enough.
+    caller's own locality as long as they are healthy enough.  ``cross_zone`` says which zones
+    stand in for this one (None: all, the nearest first), and ``spill_below`` from which share of
+    usable instances on they do, in percent (None: once there is none).
     """
 
     algorithm: Balancing = Balancing.LEAST_REQUEST
@@ -150,6 +180,8 @@ class LoadBalancing:
     slow_start_aggression: float | None = None
     hashing: tuple[HashPolicy, ...] = ()
     local_first: bool = False
+    cross_zone: tuple[ZoneRule, ...] | None = None
+    spill_below: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +238,8 @@ class Selection:
 class Destination:
     """A target, which instances it has, where calls go when it has none, how it is treated.
 
-    ``failover`` holds the selections tried in turn after the first.  ``external`` takes the
-    place of instances.
+    ``failover`` holds the selections tried in turn after the first, in this zone or in others.
+    ``external`` takes the place of instances.
     """
 
     selection: Selection
@@ -223,7 +255,17 @@ class Destination:
 
     @property
     def services(self) -> tuple[str, ...]:
-        """The services whose instances it has, the first included; none if it is external."""
-        if self.external is not None:
-            return ()
-        return tuple(dict.fromkeys(one.target.service for one in (self.selection, *self.failover)))
+        """The services of which it has instances of this zone; none if it is external."""
+        here = (one.target for one in self.selections if not one.target.elsewhere)
+        return tuple(dict.fromkeys(target.service for target in here))
+
+    @property
+    def selections(self) -> tuple[Selection, ...]:
+        """What is tried in turn, the first included; none if it is external."""
+        return () if self.external is not None else (self.selection, *self.failover)
+
+    @property
+    def zones(self) -> tuple[str, ...]:
+        """The other zones that it may have calls sent to."""
+        named = (one.target.elsewhere for one in self.selections)
+        return tuple(dict.fromkeys(zone for zone in named if zone))

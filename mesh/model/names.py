@@ -15,6 +15,12 @@ WILDCARD = "*"
 SIDECAR_SUFFIX = "-sidecar-proxy"
 """How the name of a sidecar's service ends, and the id of its registration."""
 
+ZONE_GATEWAY = "mesh-gateway"
+"""The service that a zone's gateways are instances of, as in Consul."""
+
+WAN_META = "mesh-wan"
+"""Key of a gateway's meta: ``address:port`` where other zones dial it, if that differs."""
+
 _SERVICE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62}[A-Za-z0-9])?")
 _ZONE = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
 _TRUST_DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,253}[a-z0-9])?")

@@ -30,6 +30,8 @@ class Role(enum.StrEnum):
     """What a proxy is for."""
 
     SIDECAR = "sidecar"
+    ZONE_GATEWAY = "zone-gateway"
+    """Lets calls from other zones in, by name and without decrypting them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,20 @@ class Inbound:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A service that the application dials at ``address``:``port`` on its own host."""
+    """A service that the application dials at ``address``:``port`` on its own host.
+
+    With a ``zone`` it is only ever that one's.
+    """
 
     service: str
     port: int
     address: str = "127.0.0.1"
+    zone: str = ""
+
+    @property
+    def called(self) -> str:
+        """What calls to it are known as: ``api``, or ``api@west``."""
+        return f"{self.service}@{self.zone}" if self.zone else self.service
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +110,7 @@ class ProxyNeed:
             "service": self.service,
             "zone": self.zone,
             "inbound": asdict(self.inbound) if self.inbound else None,
-            "upstreams": [asdict(upstream) for upstream in self.upstreams],
+            "upstreams": [_upstream(upstream) for upstream in self.upstreams],
             "id": self.id,
             "labels": dict(self.labels),
             **({"capture": asdict(self.capture)} if self.capture else {}),
@@ -138,6 +149,12 @@ class ProxyNeed:
         )
 
 
+def _upstream(one: Upstream) -> dict[str, Any]:
+    said = asdict(one)
+    # A zone of an earlier release knows no such field.
+    return said if one.zone else {name: value for name, value in said.items() if name != "zone"}
+
+
 @dataclass(frozen=True, slots=True)
 class _Reader:
     """Typed access to untyped JSON that notes what is wrong and goes on."""
@@ -163,6 +180,15 @@ class _Reader:
                 names.service_name(value)
             except names.InvalidNameError as error:
                 self.report.add(f"{path}{key}", str(error))
+        return value
+
+    def zone(self, raw: Mapping[str, Any], path: str) -> str:
+        value = self.text(raw, "zone", path)
+        if value:
+            try:
+                names.zone_name(value)
+            except names.InvalidNameError as error:
+                self.report.add(f"{path}zone", str(error))
         return value
 
     def address(self, raw: Mapping[str, Any], key: str, path: str) -> str:
@@ -243,11 +269,12 @@ class _Reader:
             if not isinstance(item, Mapping):
                 self.report.add(path[:-1], "expected an object")
                 continue
-            self.only(item, path, {"service", "port", "address"})
+            self.only(item, path, {"service", "port", "address", "zone"})
             upstream = Upstream(
                 self.name(item, "service", path),
                 self.port(item, "port", path),
                 self.address({"address": "127.0.0.1", **item}, "address", path),
+                self.zone(item, path) if item.get("zone") else "",
             )
             place = (upstream.address, upstream.port)
             if place in taken:

@@ -91,7 +91,8 @@ class Retry:
 
     ``on`` holds Envoy's conditions (``x-envoy-retry-on`` and ``x-envoy-retry-grpc-on``);
     ``statuses`` are added to ``retriable-status-codes``; ``methods`` restricts to those.
-    ``per_try`` None means no limit of its own.
+    ``per_try`` None means no limit of its own.  With ``fails_over`` a request that failed where
+    calls go first is tried where they fail over to.
     """
 
     attempts: int
@@ -102,6 +103,7 @@ class Retry:
     backoff_base: float | None = None
     backoff_max: float | None = None
     other_hosts: bool = True
+    fails_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,17 @@ turn on it: they admit only whom an intention allows, by certificate.  One MeshP
 ``targetRef`` closes the whole mesh."""
 
 
+def failing_over(settings: Settings) -> Settings:
+    """Return ``settings`` where there is somebody else to turn to.
+
+    Then every instance may be left out: what protects the rest where there is none would keep the
+    last failing one, and its calls, for as long as the registry believes in it.
+    """
+    if settings.outlier is not OUTLIER:
+        return settings
+    return replace(settings, outlier=replace(OUTLIER, max_ejection_percent=100))
+
+
 @dataclass(frozen=True, slots=True)
 class Default:
     """One row of the table; ``policy`` is the field that changes it."""
@@ -108,7 +119,8 @@ DEFAULTS: Final = (
     Default(
         "Outlier detection",
         "5 consecutive gateway errors (502, 503, 504) or local failures (connect, reset, "
-        "timeout); out for 10 s times the number of ejections; at most 50 % of the instances",
+        "timeout); out for 10 s times the number of ejections; at most 50 % of the instances, "
+        "or all where there is somebody to fail over to",
         "An instance that keeps failing is left out before its health check notices",
         "MeshCircuitBreaker `to[].default.outlierDetection`",
     ),

@@ -8,7 +8,6 @@ neither cluster nor endpoints here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,10 +15,10 @@ from mesh.envoy import cluster, endpoint, http, listener, routes
 from mesh.envoy.resource import Resource, pack
 from mesh.model.destinations import Destination, Selection, Target
 from mesh.model.proxies import Upstream
-from mesh.model.services import Health, Instance
+from mesh.model.services import Instance
 from mesh.model.traffic import Forward, Traffic
 from mesh.render.parts import Part, Same
-from mesh.routing.bexpr import evaluate
+from mesh.routing.instances import selected
 from mesh.world.facets import Aspect, Facet
 from mesh.world.snapshot import World
 
@@ -32,7 +31,7 @@ Refusals = tuple[tuple[Target, str], ...]
 
 def listener_name(upstream: Upstream) -> str:
     """Return the name of the listener on which the application dials ``upstream``."""
-    return f"outbound:{upstream.service}:{upstream.address}:{upstream.port}"
+    return f"outbound:{upstream.called}:{upstream.address}:{upstream.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class HttpListener(Part):
 
     def render(self, world: World) -> tuple[Resource, ...]:  # noqa: ARG002 the key says it all
         """Return the listener."""
-        service = self.upstream.service
+        service = self.upstream.called
         manager = http.outbound_manager(service, route=service, cors=self.cors)
         return (_listener(self.upstream, manager),)
 
@@ -75,7 +74,7 @@ class TcpListener(Part):
 
     def render(self, world: World) -> tuple[Resource, ...]:  # noqa: ARG002 the key says it all
         """Return the listener."""
-        service, traffic = self.upstream.service, self.traffic.value
+        service, traffic = self.upstream.called, self.traffic.value
         action = traffic.routes[0].action
         shares = action.shares if isinstance(action, Forward) else ()
         denied = dict(self.refused)
@@ -106,13 +105,16 @@ class Cluster(Part):
     name: str
     destination: Same[Destination]
 
+    def reads(self) -> tuple[Facet, ...]:
+        """Whom to believe in other zones, where calls may be sent there."""
+        return (Facet(Aspect.ZONES),) if self.destination.value.zones else ()
+
     def render(self, world: World) -> tuple[Resource, ...]:
         """Return the cluster."""
         built = cluster.of_destination(
             self.destination.value,
+            lambda target: world.identity(target.service, target.elsewhere),
             name=self.name,
-            zone=world.zone,
-            trust_domain=world.trust_domain,
         )
         return (pack(self.name, built),)
 
@@ -131,19 +133,31 @@ class Endpoints(Part):
     shut: tuple[str, ...] = ()
 
     def reads(self) -> tuple[Facet, ...]:
-        """Only the instances of its services."""
-        told = (one for one in self.destination.value.services if one not in self.shut)
-        return tuple(Facet(Aspect.INSTANCES, name) for name in told)
+        """Only the instances of its services, and the gateways of other zones where they are."""
+        destination = self.destination.value
+        found: dict[Facet, None] = {}
+        for one in destination.selections:
+            target = one.target
+            if target.service in self.shut:
+                continue
+            if not target.elsewhere:
+                found[Facet(Aspect.INSTANCES, target.service)] = None
+            else:
+                found[Facet(Aspect.GATEWAYS, target.elsewhere)] = None
+                found[Facet(Aspect.ANSWERING, target.service)] = None
+        return tuple(found)
 
     def render(self, world: World) -> tuple[Resource, ...]:
         """Return the endpoints."""
         destination = self.destination.value
         groups = [
             (self._selected(world, one), one.target.name if destination.failover else "")
-            for one in (destination.selection, *destination.failover)
+            for one in destination.selections
         ]
         near = self._is_near if self.near else None
-        return (pack(self.name, endpoint.prioritised(self.name, groups, near=near)),)
+        spill = destination.settings.balancing.spill_below
+        places = endpoint.prioritised(self.name, groups, near=near, spill_below=spill)
+        return (pack(self.name, places),)
 
     def _selected(self, world: World, selection: Selection) -> tuple[Instance, ...]:
         return () if selection.target.service in self.shut else selected(world, selection)
@@ -152,25 +166,9 @@ class Endpoints(Part):
         return locality(instance) == self.near
 
 
-def selected(world: World, selection: Selection) -> tuple[Instance, ...]:
-    """Return the instances of ``selection`` that may be sent to."""
-    found = world.instances.get(selection.target.service, ())
-    return tuple(_matching(world, selection, found))
-
-
 def locality(instance: Instance) -> str:
     """Return where ``instance`` stands, by its own meta or its node's; empty if nobody said."""
     return instance.meta.get(_LOCALITY) or instance.node_meta.get(_LOCALITY, "")
-
-
-def _matching(world: World, selection: Selection, found: Iterable[Instance]) -> Iterator[Instance]:
-    for instance in found:
-        if selection.only_passing and instance.health is not Health.PASSING:
-            continue
-        if selection.filter is None or evaluate(
-            selection.filter, instance, service=selection.target.service, zone=world.zone
-        ):
-            yield instance
 
 
 def _listener(upstream: Upstream, forward: object) -> Resource:

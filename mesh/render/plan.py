@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mesh.model.destinations import Destination, Target
-from mesh.model.proxies import ProxyNeed, Upstream
+from mesh.model.proxies import ProxyNeed, Role, Upstream
 from mesh.model.traffic import Forward, Traffic
 from mesh.policies.intentions.matching import Call
 from mesh.policies.intentions.verdict import can_connect, judge
 from mesh.policies.selection import Selection
 from mesh.render.capture import captured
+from mesh.render.gateways.zone import gateway
 from mesh.render.inbound import Inbound
 from mesh.render.outbound import (
     Cluster,
@@ -42,6 +43,8 @@ def inbound(world: World, need: ProxyNeed, said: Selection, known: Compositions)
     A policy may have the proxy itself call a service of the mesh, to count or to decide; such a
     call needs an intention as any other.
     """
+    if need.role is Role.ZONE_GATEWAY:
+        return gateway(world, need)
     capturing = captured(need, said)
     if need.inbound is None:
         return capturing, frozenset()
@@ -68,7 +71,7 @@ def outbound(world: World, need: ProxyNeed, upstream: Upstream, traffic: Traffic
     if traffic.protocol.is_http:
         cors = any(route.cors is not None for route in traffic.routes)
         parts[HttpListener(upstream, cors=cors)] = None
-        parts[RouteTable(upstream.service, same, refused)] = None
+        parts[RouteTable(upstream.called, same, refused)] = None
     else:
         parts[TcpListener(upstream, same, refused)] = None
     denied = {target for target, _ in refused}

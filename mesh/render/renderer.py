@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from mesh.envoy.resource import TYPE_URLS, Snapshot
 from mesh.model.names import WILDCARD
-from mesh.model.proxies import ProxyNeed
+from mesh.model.proxies import ProxyNeed, Role
 from mesh.policies.selection import Selection
 from mesh.render import plan
 from mesh.render.assembly import Kept, News, assemble, exclusive, renewed
@@ -32,6 +32,8 @@ _EVERYTHING: Final = frozenset(
 )
 """Facets that the plan of anything may turn on."""
 _POLICIES: Final = frozenset({Aspect.POLICIES_TO, Aspect.POLICIES_AT})
+_EXPORTED_BY: Final = frozenset({Aspect.CATALOG, Aspect.KNOWN, Aspect.ENTRIES, Aspect.POLICIES_AT})
+"""Aspects that decide what a zone lets others call, and whether that is known."""
 
 
 class _Slot(NamedTuple):
@@ -80,6 +82,7 @@ class Renderer:
         # Who must be looked at when the world moves: those that call a service, and that are one.
         self._callers: defaultdict[str, set[int]] = defaultdict(set)
         self._members: defaultdict[str, set[int]] = defaultdict(set)
+        self._gateways: set[int] = set()
         self._depended: Counter[str] = Counter()
         self._needed: frozenset[str] | None = None
         self.broken = self._shelf.broken
@@ -100,7 +103,7 @@ class Renderer:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is held for anybody."""
-        held = (self._sessions, self._callers, self._members, self._depended)
+        held = (self._sessions, self._callers, self._members, self._gateways, self._depended)
         return self._shelf.is_empty and self.compositions.is_empty and not any(held)
 
     def connect(self, session: int, need: ProxyNeed) -> Snapshot:
@@ -108,8 +111,10 @@ class Renderer:
         added = _Session(need, self.compositions.selection(need), [], {})
         self._sessions[session] = added
         self._members[need.service].add(session)
+        if need.role is not Role.SIDECAR:
+            self._gateways.add(session)
         for upstream in need.upstreams:
-            self._callers[upstream.service].add(session)
+            self._callers[upstream.called].add(session)
         added.slots = [_EMPTY] * (1 + len(need.upstreams))
         for place in range(len(added.slots)):
             self._plan(session, added, place)
@@ -121,6 +126,7 @@ class Renderer:
         gone = self._sessions.pop(session, None)
         if gone is None:
             return
+        self._gateways.discard(session)
         slots, gone.slots = gone.slots, []
         for slot in slots:
             self._drop(session, gone, slot)
@@ -129,7 +135,7 @@ class Renderer:
             self.compositions.forget_callee(gone.need.service)
             for place in range(len(slots)):
                 self.broken.pop(_described(gone.need, place), None)
-        for service in {upstream.service for upstream in gone.need.upstreams}.union(gone.asks):
+        for service in {upstream.called for upstream in gone.need.upstreams}.union(gone.asks):
             self._calls_no_more(session, service)
 
     def advance(self, world: World, touched: Touched) -> dict[int, Snapshot]:
@@ -184,7 +190,7 @@ class Renderer:
         for number in callers - whole:
             session = self._sessions[number]
             places = [
-                place for place, one in enumerate(session.need.upstreams, 1) if one.service in again
+                place for place, one in enumerate(session.need.upstreams, 1) if one.called in again
             ]
             yield number, places if again.isdisjoint(session.asks) else [0, *places]
 
@@ -196,6 +202,8 @@ class Renderer:
         """
         found: set[int] = set()
         aspects = {facet.aspect for facet in touched}
+        if not aspects.isdisjoint(_EXPORTED_BY):
+            found |= self._gateways
         for facet in touched:
             if facet.aspect is Aspect.ENTRIES:
                 found |= self._members.get(facet.name, set())
@@ -244,7 +252,7 @@ class Renderer:
             parts, services = plan.inbound(self.world, need, said, self.compositions)
             return (*patched(parts, said), *added(said)), services
         upstream = need.upstreams[place - 1]
-        compiled = self.compositions.traffic(need.service, said, upstream.service)
+        compiled = self.compositions.traffic(need.service, said, upstream.called)
         parts = plan.outbound(self.world, need, upstream, compiled.traffic)
         return patched(parts, said), compiled.services
 
@@ -258,7 +266,7 @@ class Renderer:
             before, session.asks = session.asks, asks
             for service in asks:
                 self._callers[service].add(number)
-            for service in set(before) - {one.service for one in need.upstreams} - set(asks):
+            for service in set(before) - {one.called for one in need.upstreams} - set(asks):
                 self._calls_no_more(number, service)
 
     def _calls_no_more(self, number: int, service: str) -> None:
@@ -293,7 +301,7 @@ class Renderer:
 def _described(need: ProxyNeed, place: int) -> str:
     if place == 0:
         return f"inbound side of {need.service}"
-    return f"calls of {need.service} to {need.upstreams[place - 1].service}"
+    return f"calls of {need.service} to {need.upstreams[place - 1].called}"
 
 
 def _instances_of(kept: tuple[Kept, ...]) -> Iterator[str]:

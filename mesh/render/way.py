@@ -14,19 +14,22 @@ from dataclasses import dataclass, replace
 from mesh.model.destinations import Destination, Target
 from mesh.model.destinations import Selection as Instances
 from mesh.model.inbound import InboundRoute, InboundTraffic
+from mesh.model.names import sni
 from mesh.model.proxies import ProxyNeed
 from mesh.model.requests import HeaderEdits, PathKind, PathMatch
 from mesh.model.services import Health, Instance, Protocol
 from mesh.model.traffic import WHOLE, Forward, PathRewrite, RewriteKind, Route, Share
 from mesh.policies.intentions.matching import Call
 from mesh.policies.intentions.verdict import Verdict, judge
-from mesh.render.outbound import locality, selected
+from mesh.render.outbound import locality
 from mesh.render.parties import Connected, registered
 from mesh.render.plan import may_reach, shut_out
 from mesh.routing.chain import Fault
+from mesh.routing.instances import selected
 from mesh.routing.memo import Compositions
 from mesh.routing.outbound import Losers
 from mesh.routing.requests import Request, first
+from mesh.routing.zones import Considered, considered
 from mesh.world.snapshot import World
 
 
@@ -42,12 +45,17 @@ class Standing(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One instance, for which target it stands, and at which priority (0 comes first)."""
+    """One instance, for which target it stands, and at which priority (0 comes first).
+
+    In another ``zone`` it is one of that zone's gateways; ``sni`` is what it is dialled for.
+    """
 
     instance: Instance
     target: Target
     priority: int
     standing: Standing
+    zone: str = ""
+    sni: str = ""
 
     @property
     def locality(self) -> str:
@@ -69,7 +77,8 @@ class End:
     """Where a part of the calls ends, and whether it may.
 
     A call that could never be allowed is refused by the caller's own proxy (``is_closed``).
-    ``unknown`` names services whose instances are not known.
+    ``unknown`` names services whose instances are not known; ``others`` says what becomes of the
+    other zones.
     """
 
     share: Share
@@ -79,6 +88,7 @@ class End:
     places: tuple[Place, ...]
     unknown: tuple[str, ...]
     callees: tuple[Callee, ...]
+    others: tuple[Considered, ...] = ()
 
     @property
     def percent(self) -> float:
@@ -169,8 +179,25 @@ class _Steps:
             not may_reach(world, caller, destination),
             tuple(self._places(destination)),
             tuple(name for name in destination.services if name not in world.instances),
-            () if destination.external is not None else tuple(self._callees(service, request)),
+            self._callees_of(destination, request),
+            considered(world, destination),
         )
+
+    def _callees_of(self, destination: Destination, request: Request) -> tuple[Callee, ...]:
+        target = destination.target
+        if destination.external is not None or target.elsewhere:
+            # What happens in another zone is for its own policies to say.
+            return ()
+        return tuple(self._callees(target.service, request))
+
+    def _place(
+        self, instance: Instance, target: Target, priority: int, standing: Standing
+    ) -> Place:
+        if not target.elsewhere:
+            return Place(instance, target, priority, standing, self.world.zone)
+        who = self.world.identity(target.service, target.elsewhere)
+        name = sni(who.service, who.zone, who.trust_domain, subset=target.subset)
+        return Place(instance, target, priority, standing, who.zone, name)
 
     def _places(self, destination: Destination) -> Iterator[Place]:
         """Yield the instances in the order of their priority, then those that get nothing."""
@@ -195,11 +222,12 @@ class _Steps:
             for half in halves:
                 standing = Standing.STANDBY if used else Standing.USED
                 for one in half:
-                    yield Place(one, selection.target, priority, standing)
+                    yield self._place(one, selection.target, priority, standing)
                 used = used or bool(half)
                 priority += 1
             rest += (
-                Place(one, selection.target, priority - 1, standing) for one, standing in others
+                self._place(one, selection.target, priority - 1, standing)
+                for one, standing in others
             )
         yield from rest
 
@@ -208,9 +236,11 @@ class _Steps:
     ) -> tuple[list[Instance], list[tuple[Instance, Standing]]]:
         chosen = selected(self.world, selection)
         usable = [one for one in chosen if one.health is not Health.CRITICAL]
+        target = selection.target
+        known = () if target.elsewhere else self.world.instances.get(target.service, ())
         others = [
             (one, Standing.CRITICAL if one.health is Health.CRITICAL else Standing.OTHER_SUBSET)
-            for one in self.world.instances.get(selection.target.service, ())
+            for one in known
             if one not in usable
         ]
         return usable, others

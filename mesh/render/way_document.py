@@ -206,10 +206,21 @@ def _end(end: End) -> Json:
                 "locality": place.locality,
                 "priority": place.priority,
                 "standing": place.standing.value,
+                "zone": place.zone,
+                "gateway_for": place.sni,
             }
             for place in end.places
         ],
         "unknown": list(end.unknown),
+        "zones": [
+            {
+                "zone": one.zone.name,
+                "distance_ms": one.zone.distance,
+                "tried": one.is_tried,
+                "why": one.verdict,
+            }
+            for one in end.others
+        ],
         "callee": [_callee(callee) for callee in end.callees],
     }
     return said

@@ -23,14 +23,18 @@ from mesh.policies.kinds import http_route
 from mesh.policies.selection import NOTHING_SELECTED, Selection, Selector
 from mesh.routing.chain import Chain, ChainError, compile_chain
 from mesh.routing.inbound import compile_inbound, is_about_callers
-from mesh.routing.outbound import Compiled, compile_traffic, route_targets
+from mesh.routing.outbound import PINNED, Compiled, compile_traffic, route_targets
 from mesh.world.facets import Aspect
 from mesh.world.reduce import Touched
 from mesh.world.snapshot import World
 
-_TO_ONE: Final = frozenset({Aspect.ENTRIES, Aspect.POLICIES_TO, Aspect.INTENTIONS, Aspect.KNOWN})
+_TO_ONE: Final = frozenset(
+    {Aspect.ENTRIES, Aspect.POLICIES_TO, Aspect.INTENTIONS, Aspect.KNOWN, Aspect.EXPORTS}
+)
 """Aspects by which what is told of one service may change how calls to others travel."""
-_COMPOSED_OF: Final = frozenset({Aspect.ENTRIES, Aspect.POLICIES_TO, Aspect.PROXY_DEFAULTS})
+_COMPOSED_OF: Final = frozenset(
+    {Aspect.ENTRIES, Aspect.POLICIES_TO, Aspect.PROXY_DEFAULTS, Aspect.EXPORTS}
+)
 
 Variant = tuple[Selection, str]
 """The policies that matter, and the caller if its own service-defaults do (else empty)."""
@@ -177,16 +181,18 @@ class Compositions:
         return known
 
     def _renew_chain(self, known: _Known, service: str) -> None:
+        # What is pinned to a zone takes no chain, and turns on its service's entries all the same.
+        service_alone = service.partition(PINNED)[0]
         try:
-            known.chain = compile_chain(self.world.entries, service, zone=self.world.zone)
+            known.chain = compile_chain(self.world.entries, service_alone, zone=self.world.zone)
             reads = known.chain.reads
         except ChainError as error:
             known.chain, reads = error, error.names
         except Exception as error:  # noqa: BLE001 - one upstream's entries must not stop the others
             unforeseen = f"its entries cannot be compiled: {error!r}"
-            known.chain = ChainError.of(unforeseen, names=frozenset({service}))
+            known.chain = ChainError.of(unforeseen, names=frozenset({service_alone}))
             reads = known.chain.names
-        known.chain_names = reads | {service}
+        known.chain_names = reads | {service_alone}
         self._turn_on(known, service, known.chain_names)
 
     def _turn_on(self, known: _Known, service: str, names: frozenset[str]) -> None:
@@ -240,6 +246,7 @@ def _relevant(known: _Known, said: Selection, service: str) -> Selection:
     """Return the policies that speak of calls to ``service``, or of where they may end."""
     if not said.documents:
         return NOTHING_SELECTED
+    service = service.partition(PINNED)[0]
     routes = said.about([service])
     names = known.chain_names | route_targets(routes, service)
     by_route = [each.name for each in routes if each.kind == http_route.KIND.name]

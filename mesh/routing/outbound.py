@@ -7,23 +7,27 @@ Every target is resolved (redirects, default subset, failover) as Consul's resol
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from mesh.model.destinations import Destination, External, Settings, Target
+from mesh.model.destinations import HERE, Destination, External, Settings, Target
 from mesh.model.destinations import Selection as Instances
 from mesh.model.requests import EVERYTHING
 from mesh.model.rollouts import Rollout
 from mesh.model.services import Protocol
 from mesh.model.traffic import WHOLE, Forward, Respond, Route, Share, Traffic
+from mesh.policies.defaults import failing_over
 from mesh.policies.document import Document
 from mesh.policies.kinds import external_service, http_route, tcp_route
 from mesh.policies.selection import Selection
 from mesh.routing.chain import Chain, ChainError, Resolved, compile_chain, resolve
 from mesh.routing.treatment import Treatment
+from mesh.routing.zones import elsewhere
 from mesh.world.snapshot import World
 
+PINNED: Final = "@"
+"""Stands between a service and the zone that calls are pinned to."""
 _UNAVAILABLE: Final = 503
 
 Losers = tuple[tuple[str, str], ...]
@@ -54,12 +58,15 @@ def compile_traffic(
 ) -> Compiled:
     """Compose how proxies of ``caller``, whom the policies ``said`` concern, reach ``service``.
 
-    ``chain`` is what the entries make of calls to ``service``, if that is known already.
+    ``chain`` is what the entries make of calls to ``service``, if that is known already.  Calls
+    to ``service@zone`` end in that zone: neither routes nor splits send them elsewhere, and
+    nobody stands in.
     """
     treatment = Treatment(said, world.entries.service_defaults.get(caller))
     work = _Work(world, said, treatment)
+    service, _, zone = service.partition(PINNED)
     try:
-        return work.of(service, chain)
+        return work.pinned(service, zone) if zone else work.of(service, chain)
     except ChainError as error:
         return _unroutable(world, service, error)
 
@@ -129,15 +136,35 @@ class _Work:
         routes = self._with_policies(service, routes)
         if self.world.rollouts:
             routes = tuple(self._rolling_out(route) for route in routes)
+        return self._composed(service, routes)
+
+    def _composed(self, service: str, routes: tuple[Route, ...]) -> Compiled:
         for target in dict.fromkeys(_targets(routes)):
             resolved, protocol = self.resolved[target], self._protocol(target)
             self.settings[target] = self.treatment.of_target(target, resolved, protocol)
-        finished = tuple(self._finished(service, route) for route in routes)
         destinations = {target: self._destination(target) for target in self.settings}
+        finished = tuple(self._finished(service, route, destinations) for route in routes)
         traffic = Traffic(service, self.protocol, finished, destinations)
         services = frozenset(name for one in destinations.values() for name in one.services)
         names = services | self.names
         return Compiled(traffic, names, services, losers=tuple(self.treatment.losers))
+
+    def pinned(self, service: str, zone: str) -> Compiled:
+        self.names.add(service)
+        own = self.world.zone
+        if zone != own and zone not in self.world.zones:
+            known = ", ".join(sorted((own, *self.world.zones)))
+            unknown = f"there is no zone {zone}; those known are: {known}"
+            raise ChainError.of(unknown, names=frozenset({service}))
+        found = resolve(self.world.entries, service, zone=own, at=zone)
+        target = found.target
+        if not target.zone:
+            target = replace(target, zone=HERE)
+        self.names |= found.reads
+        self.protocol = self._protocol(target)
+        selection = replace(found.selection, target=target)
+        self.resolved[target] = replace(found, selection=selection, failover=(), fails_over=True)
+        return self._composed(service, (Route(EVERYTHING, self._whole(target)),))
 
     def _external(self, service: str) -> tuple[External, Protocol] | None:
         document = self.world.policies.get((external_service.KIND.name, service))
@@ -257,22 +284,31 @@ class _Work:
         outside = self._external(target.service)
         return outside[1] if outside is not None else self.world.protocol(target.service)
 
-    def _finished(self, service: str, route: Route) -> Route:
+    def _finished(
+        self, service: str, route: Route, destinations: Mapping[Target, Destination]
+    ) -> Route:
         route = self.treatment.of_route(service, route, self.protocol)
         if isinstance(route.action, Forward) and route.action.shares:
+            found = [destinations[one.target] for one in route.action.shares]
             # The shares have one hash among them: the first that wants one decides, as in Consul.
-            wanted = (self.settings[one.target].balancing.hashing for one in route.action.shares)
+            wanted = (one.settings.balancing.hashing for one in found)
             route = replace(route, hashing=next(filter(None, wanted), ()))
+            if route.retry is not None and any(one.failover for one in found):
+                route = replace(route, retry=replace(route.retry, fails_over=True))
         return route
 
     def _destination(self, target: Target) -> Destination:
         resolved = self.resolved[target]
         outside = self._external(target.service)
+        protocol, settings = self._protocol(target), self.settings[target]
+        failover = resolved.failover
+        if outside is None and not resolved.fails_over:
+            failover = elsewhere(self.world, target, protocol, settings.balancing.cross_zone)
         return Destination(
             resolved.selection,
-            self._protocol(target),
-            self.settings[target],
-            failover=resolved.failover,
+            protocol,
+            failing_over(settings) if failover else settings,
+            failover=failover,
             external=outside[0] if outside is not None else None,
         )
 

@@ -15,6 +15,7 @@ from mesh.model.entries import Entries
 from mesh.model.intentions import Intention, IntentionsByDestination, JwtProvider
 from mesh.model.rollouts import Rollout
 from mesh.model.services import Instance
+from mesh.model.zones import Zone
 from mesh.policies.document import Document
 
 
@@ -95,6 +96,13 @@ class VirtualAddressesChanged:
     addresses: Mapping[str, tuple[str, str]]
 
 
+@dataclass(frozen=True, slots=True)
+class ZonesChanged:
+    """Every other zone that is known, by name."""
+
+    zones: Mapping[str, Zone]
+
+
 Change = (
     InstancesChanged
     | InstancesForgotten
@@ -105,4 +113,5 @@ Change = (
     | PoliciesChanged
     | RolloutsChanged
     | VirtualAddressesChanged
+    | ZonesChanged
 )

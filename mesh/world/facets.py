@@ -35,6 +35,14 @@ class Aspect(enum.Enum):
     """The token issuers (no name)."""
     VIRTUAL_ADDRESSES = "virtual-addresses"
     """The allocated virtual IPs (no name)."""
+    EXPORTS = "exports"
+    """Which other zones let a service be called, which of its subsets, and who is nearest."""
+    ANSWERING = "answering"
+    """Of which other zones instances of a service, or of a subset of it, answer."""
+    GATEWAYS = "gateways"
+    """Where another zone lets calls in."""
+    ZONES = "zones"
+    """Which other zones there are, and whom to believe there (no name)."""
 
 
 class Facet(NamedTuple):

@@ -13,6 +13,8 @@ from typing import Any, Final, TypeVar, assert_never
 
 from mesh.model.entries import Entries
 from mesh.model.names import WILDCARD
+from mesh.model.services import Protocol
+from mesh.model.zones import Zone
 from mesh.policies.document import Document
 from mesh.world.changes import (
     CatalogChanged,
@@ -25,6 +27,7 @@ from mesh.world.changes import (
     PoliciesChanged,
     RolloutsChanged,
     VirtualAddressesChanged,
+    ZonesChanged,
 )
 from mesh.world.facets import Aspect, Facet
 from mesh.world.snapshot import World
@@ -38,7 +41,7 @@ _ENTRY_KINDS: Final = tuple(
 )
 
 
-def reduce(world: World, change: Change) -> tuple[World, Touched]:  # noqa: PLR0911 one per change
+def reduce(world: World, change: Change) -> tuple[World, Touched]:  # noqa: C901, PLR0911 one per change
     """Return the world after ``change`` and the facets in which it differs from ``world``."""
     match change:
         case InstancesChanged():
@@ -59,6 +62,8 @@ def reduce(world: World, change: Change) -> tuple[World, Touched]:  # noqa: PLR0
             return _rollouts(world, change)
         case VirtualAddressesChanged():
             return _field(world, Aspect.VIRTUAL_ADDRESSES, virtual_addresses=dict(change.addresses))
+        case ZonesChanged():
+            return _zones(world, change)
         case _:
             assert_never(change)
 
@@ -134,6 +139,55 @@ def _rollouts(world: World, change: RolloutsChanged) -> tuple[World, Touched]:
     if not touched:
         return world, NOTHING
     return replace(world, rollouts=dict(change.rollouts)), touched
+
+
+def _zones(world: World, change: ZonesChanged) -> tuple[World, Touched]:
+    renewed = replace(world, zones=dict(change.zones))
+    differing = _differing(world.zones, renewed.zones)
+    if not differing:
+        return world, NOTHING
+    touched: set[Facet] = set()
+    services: set[str] = set()
+    for name in differing:
+        before, after = world.zones.get(name), renewed.zones.get(name)
+        if before is None or after is None or _whom(before) != _whom(after):
+            touched.add(Facet(Aspect.ZONES))
+        if before is None or after is None or before.gateways != after.gateways:
+            touched.add(Facet(Aspect.GATEWAYS, name))
+        if before is not None and after is not None and before.rank == after.rank:
+            services |= _differing(before.services, after.services)
+        else:
+            for zone in (before, after):
+                services.update(zone.services if zone is not None else ())
+    for service in services:
+        if _exports(world, service) != _exports(renewed, service):
+            touched.add(Facet(Aspect.EXPORTS, service))
+        if _answering(world, service) != _answering(renewed, service):
+            touched.add(Facet(Aspect.ANSWERING, service))
+    # Only a count, or a distance that changes no order: the world is another, and nobody minds.
+    return renewed, frozenset(touched)
+
+
+def _whom(zone: Zone) -> tuple[str, str]:
+    return zone.trust_domain, zone.bundle
+
+
+def _exports(world: World, service: str) -> list[tuple[str, Protocol, frozenset[str]]]:
+    return [
+        (zone.name, exported.protocol, frozenset(exported.subsets))
+        for zone in world.exporters(service)
+        if (exported := zone.services[service])
+    ]
+
+
+def _answering(world: World, service: str) -> set[tuple[str, str]]:
+    found = set()
+    for zone in world.exporters(service):
+        exported = zone.services[service]
+        found |= {
+            (zone.name, subset) for subset in ("", *exported.subsets) if exported.answering(subset)
+        }
+    return found
 
 
 def _concerns(document: Document) -> set[Facet]:

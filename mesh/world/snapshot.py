@@ -8,9 +8,11 @@ from types import MappingProxyType
 from typing import Any
 
 from mesh.model.entries import Entries
+from mesh.model.identity import WorkloadId
 from mesh.model.intentions import IntentionsByDestination, JwtProvider
 from mesh.model.rollouts import Rollout
 from mesh.model.services import Instance, Protocol
+from mesh.model.zones import Zone
 from mesh.policies.document import Document
 
 _EMPTY: Mapping[Any, Any] = MappingProxyType({})
@@ -21,7 +23,7 @@ class World:
     """What the zone ``zone`` of the trust domain ``trust_domain`` knows.
 
     A service that ``instances`` does not name is *not known yet*, which differs from being
-    known to have none.
+    known to have none.  ``zones`` are the others.
     """
 
     zone: str
@@ -35,6 +37,21 @@ class World:
     rollouts: Mapping[str, Rollout] = field(default_factory=lambda: _EMPTY)
     jwt_providers: Mapping[str, JwtProvider] = field(default_factory=lambda: _EMPTY)
     virtual_addresses: Mapping[str, tuple[str, str]] = field(default_factory=lambda: _EMPTY)
+    zones: Mapping[str, Zone] = field(default_factory=lambda: _EMPTY)
+
+    def identity(self, service: str, zone: str = "") -> WorkloadId:
+        """Return who ``service`` of ``zone`` is (empty: of this one).
+
+        A zone that is not known is taken for one of our trust domain, as Consul's datacenters are.
+        """
+        known = self.zones.get(zone)
+        domain = self.trust_domain if known is None else known.trust_domain
+        return WorkloadId(domain, zone or self.zone, service)
+
+    def exporters(self, service: str) -> tuple[Zone, ...]:
+        """Return the other zones in which ``service`` may be called, the nearest first."""
+        found = [zone for zone in self.zones.values() if service in zone.services]
+        return tuple(sorted(found, key=lambda zone: zone.rank))
 
     def protocol(self, service: str) -> Protocol:
         """Return what ``service`` speaks: its service-defaults, else proxy-defaults, else tcp."""

@@ -17,7 +17,8 @@ from google.protobuf.message import DecodeError
 
 from mesh.envoy.resource import Snapshot
 from mesh.model.identity import WorkloadId
-from mesh.model.proxies import METADATA_KEY, ProxyNeed
+from mesh.model.names import ZONE_GATEWAY
+from mesh.model.proxies import METADATA_KEY, ProxyNeed, Role
 from mesh.model.violations import InvalidInputError
 from mesh.xds.grpc_framing import Status, StatusError
 from mesh.xds.observer import Observer
@@ -237,6 +238,13 @@ class ProxyCall:
                 Status.PERMISSION_DENIED,
                 f"node {self._node!r} claims to be service {need.service!r} in zone {need.zone!r}, "
                 f"but its certificate is for {identity.uri}: enrol the proxy for its own service",
+            )
+        if (need.role is Role.ZONE_GATEWAY) is not (need.service == ZONE_GATEWAY):
+            # A gateway is told where every service answers, which is no sidecar's affair.
+            raise self._refused(
+                Status.PERMISSION_DENIED,
+                f"node {self._node!r} asks for the configuration of a {need.role.value} as "
+                f"{identity.uri}: gateways, and nobody else, are the service {ZONE_GATEWAY!r}",
             )
         if len(need.upstreams) > MAX_UPSTREAMS:
             raise self._refused(

@@ -27,7 +27,7 @@ Mesh = Callable[..., "asyncio.Future[Result]"]
 def mesh(api: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mesh:
     """Runs a command in a thread of its own, pointed at the zone by its variables."""
     (tmp_path / "admin-token").write_text(ADMIN_TOKEN)
-    (tmp_path / "bundle.pem").write_text(api.parts.issuer.bundle().pem)
+    (tmp_path / "bundle.pem").write_text(api.parts.trust.bundle().pem)
     monkeypatch.setenv("MESH_ZONE_API", f"127.0.0.1:{api.port}")
     monkeypatch.setenv("MESH_ADMIN_TOKEN_FILE", str(tmp_path / "admin-token"))
     monkeypatch.setenv("MESH_BUNDLE_FILE", str(tmp_path / "bundle.pem"))
@@ -119,7 +119,7 @@ async def test_the_admin_token_goes_to_nobody_but_a_zone(api: ApiServer, tmp_pat
     await api.enrol(host, await api.mint(service="web"))
     credentials: Credentials | None = host.credentials
     assert credentials is not None
-    bundle = api.parts.issuer.bundle()
+    bundle = api.parts.trust.bundle()
     (tmp_path / "bundle.pem").write_text(bundle.pem)
     impostor = tls.server_context(credentials, bundle, require_client=False)
     async with listening(health_app(Metrics(), list), impostor) as port:
@@ -130,7 +130,7 @@ async def test_the_admin_token_goes_to_nobody_but_a_zone(api: ApiServer, tmp_pat
 
 
 async def test_the_client_reads_what_the_zone_knows(api: ApiServer, tmp_path: Path) -> None:
-    (tmp_path / "bundle.pem").write_text(api.parts.issuer.bundle().pem)
+    (tmp_path / "bundle.pem").write_text(api.parts.trust.bundle().pem)
     address = ZoneAddress("127.0.0.1", api.port, tmp_path / "bundle.pem")
     async with ZoneClient(address, ADMIN_TOKEN) as client:
         assert (await client.services())["services"][0]["name"] == "web"

@@ -24,7 +24,9 @@ from mesh.clients.consul import ConsulAddress, ConsulClient
 from mesh.controlplane.enrolment import Enrolment, Holder
 from mesh.controlplane.metrics import Metrics
 from mesh.controlplane.rate_limit import Rate, RateLimiter
+from mesh.controlplane.trust import Trust
 from mesh.model.identity import ZoneId
+from mesh.world.snapshot import World
 from tests.controlplane.conftest import ZONE, StartApi
 from tests.controlplane.zones import ADMIN_TOKEN, PLENTY, ApiServer, Host
 
@@ -36,7 +38,7 @@ async def test_a_join_token_gets_a_certificate_for_exactly_its_service(api: ApiS
     leaf = x509.load_pem_x509_certificate(reply.body["certificate_chain"].encode())
     san = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert [name.value for name in san] == ["spiffe://mesh.test/ns/default/dc/dc1/svc/web"]
-    assert reply.body["bundle"] == api.parts.issuer.bundle().pem
+    assert reply.body["bundle"] == api.parts.trust.bundle().pem
     assert reply.body["xds"] == ["127.0.0.1:5679"]
     assert (reply.body["zone"], reply.body["trust_domain"]) == ("dc1", "mesh.test")
 
@@ -259,7 +261,8 @@ async def test_a_certificate_is_renewed_while_consul_is_away(
         address = f"http://127.0.0.1:{silent.getsockname()[1] if frozen else 9}"
         async with ConsulClient(ConsulAddress(address)) as nobody, asyncio.timeout(4):
             limiter = RateLimiter(PLENTY, PLENTY, SystemClock().monotonic())
-            enrolment = Enrolment(ZONE, issuer, nobody, limiter=limiter, metrics=Metrics())
+            trust = Trust(issuer, lambda: World(ZONE.zone, ZONE.trust_domain))
+            enrolment = Enrolment(ZONE, issuer, trust, nobody, limiter=limiter, metrics=Metrics())
             holder = Holder(host.identity, host.credentials.serial, host.csr(), "::1", "0" * 32)
             granted = await enrolment.renew(holder)
     assert granted.serial != host.credentials.serial

@@ -30,6 +30,7 @@ from mesh.controlplane.rate_limit import Rate, RateLimiter
 from mesh.controlplane.registrations import Registrations
 from mesh.controlplane.tls import ZoneTls
 from mesh.controlplane.tokens import TokenOffice
+from mesh.controlplane.trust import Trust
 from mesh.envoy.resource import Snapshot
 from mesh.model.identity import WorkloadId, ZoneId
 from mesh.world.snapshot import World
@@ -109,7 +110,7 @@ class ApiServer:
         data: bytes | None = None,
     ) -> Reply:
         """Send one request over a connection of its own."""
-        bundle = self.parts.issuer.bundle()
+        bundle = self.parts.trust.bundle()
         context = tls.client_context(bundle, credentials)
         sent = dict(headers or {})
         if admin:
@@ -212,10 +213,11 @@ async def api_server(
     """Run the API of one instance of a zone on a free port."""
     metrics, view = Metrics(), StillView()
     limiter = RateLimiter(PLENTY, per_source or PLENTY, 0.0)
+    trust = Trust(issuer, lambda: World(zone.zone, zone.trust_domain))
     parts = ApiParts(
         zone=zone,
-        issuer=issuer,
-        enrolment=Enrolment(zone, issuer, consul, limiter=limiter, metrics=metrics),
+        trust=trust,
+        enrolment=Enrolment(zone, issuer, trust, consul, limiter=limiter, metrics=metrics),
         registrations=Registrations(consul, zone.zone),
         tokens=TokenOffice(zone, issuer, Bindings(consul), timedelta(days=30)),
         view=view,

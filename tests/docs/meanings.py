@@ -60,8 +60,11 @@ PROXY: Final[Mapping[str, str]] = {
     "`bundle_file`.",
     "bundle_file": "The mesh's trust bundle (`mesh ca bundle`). A join token pins it by itself.",
     "state_dir": "What this proxy remembers; its owner's only.",
+    "role": "What the proxy is for. A gateway has no application, and its service is "
+    "`mesh-gateway`.",
     "inbound_address": "Address on which callers are served.",
-    "inbound_port": "Port on which callers are served.",
+    "inbound_port": "Port on which callers are served; 10001 for a zone gateway.",
+    "wan_address": "Where other zones dial a gateway, if that is not its advertised address.",
     "advertise_address": "Address that callers dial. Without it, `inbound_address` if that is one "
     "address, else this host's address towards the zone.",
     "app": "Where the application listens. Without it, the proxy only calls.",

@@ -19,7 +19,7 @@ from mesh.config.proxy import ProxySettings
 from mesh.config.ratelimit import RateLimitSettings
 from mesh.config.types import HostPort, format_duration
 from mesh.config.zone import ZoneSettings
-from mesh.model.proxies import Upstream
+from mesh.model.proxies import Role, Upstream
 from tests.docs import meanings
 from tests.docs.markdown import code, table
 
@@ -67,6 +67,7 @@ _NAMES: Final[Mapping[object, str]] = {
     float: "number",
     bool: "true or false",
     Upstream: "upstream",
+    Role: " or ".join(f"`{role.value}`" for role in Role),
 }
 
 

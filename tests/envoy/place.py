@@ -28,6 +28,7 @@ from mesh.model.destinations import Destination, Selection, Settings, Target
 from mesh.model.requests import EVERYTHING
 from mesh.model.services import Instance, Protocol
 from mesh.model.traffic import Forward, Route, Share
+from tests.identities import identities
 from tests.realenvoy import bootstrap, running
 
 HOST: Final = "127.0.0.1"
@@ -264,7 +265,7 @@ def with_endpoints(destination: Destination, groups: Sequence[Group], name: str 
 
 def of_destination(destination: Destination, name: str = "") -> Any:
     """Return the cluster of ``destination`` in this zone."""
-    return cluster.of_destination(destination, zone=ZONE, trust_domain=DOMAIN, name=name)
+    return cluster.of_destination(destination, identities(ZONE, DOMAIN), name=name)
 
 
 def instances(*apps: App) -> list[Instance]:

@@ -32,6 +32,7 @@ from mesh.model.destinations import (
 from mesh.model.requests import EVERYTHING, HeaderEdits
 from mesh.model.services import Health, Instance, Protocol
 from mesh.model.traffic import WHOLE, Forward, Mirror, Retry, Route, Share
+from tests.identities import identities
 
 API = Target("api")
 TARGETS = [Target("api", subset) for subset in ("v1", "v2", "v3", "v4", "v5")]
@@ -39,7 +40,7 @@ TARGETS = [Target("api", subset) for subset in ("v1", "v2", "v3", "v4", "v5")]
 
 def built(settings: Settings, protocol: Protocol = Protocol.HTTP) -> cluster_pb2.Cluster:
     destination = Destination(Selection(API), protocol, settings)
-    return cluster.of_destination(destination, zone="dc1", trust_domain="td")
+    return cluster.of_destination(destination, identities("dc1", "td"))
 
 
 def said(message: object) -> set[str]:
@@ -123,7 +124,7 @@ def test_failover_names_each_target_once() -> None:
         Settings(),
         failover=(Selection(other), Selection(API, only_passing=True)),
     )
-    found = cluster.of_destination(destination, zone="dc1", trust_domain="td")
+    found = cluster.of_destination(destination, identities("dc1", "td"))
 
     assert [each.name for each in found.transport_socket_matches] == ["api", "v2.db"]
     assert found.transport_socket == found.transport_socket_matches[0].transport_socket
@@ -133,7 +134,7 @@ def test_external_addresses_need_no_dns() -> None:
     def kind(*addresses: str) -> int:
         external = External(tuple(Host(address, 80) for address in addresses))
         destination = Destination(Selection(API), Protocol.HTTP, Settings(), external=external)
-        found: int = cluster.of_destination(destination, zone="dc1", trust_domain="td").type
+        found: int = cluster.of_destination(destination, identities("dc1", "td")).type
         return found
 
     assert kind("10.0.0.1", "::1") == cluster_pb2.Cluster.STATIC

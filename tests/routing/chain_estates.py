@@ -156,6 +156,8 @@ def _resolver(draw: st.DrawFn, service: str, subsets: dict[str, list[str]]) -> J
         if redirect:
             # Consul wants the service named, even if it is the resolver's own.
             named = {"Service": service} if draw(_often(97)) else {}
+            if draw(_often(20)):
+                redirect["Datacenter"] = draw(_one_of((ZONE, "dc2")))
             entry["Redirect"] = {**named, **redirect}
     elif turn == "failover":
         keys = _one_of(("*", *own) if draw(_often(97)) else ("*", *_SUBSETS))

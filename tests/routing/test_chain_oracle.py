@@ -125,6 +125,7 @@ _SHARES = {
     "redirected to a default subset": 0.01,
     "with failover": 0.08,
     "with failover to other zones": 0.02,
+    "redirected to another zone": 0.01,
 }
 """What part of the chains that Consul compiles shows each feature, at least."""
 
@@ -250,17 +251,17 @@ def _compare_resolved(ours: Resolved, node: Json, theirs: Json) -> None:
     assert ours.selection.only_passing == subset.only_passing
     assert ours.connect_timeout == {"5s": 5.0, **SECONDS}[node["ConnectTimeout"]]
     turned = [theirs["Targets"][each] for each in node.get("Failover", {}).get("Targets", ())]
-    here = [_target(theirs, each["ID"]) for each in turned if each["Datacenter"] == ZONE]
     # Consul also lists a target twice, or as its own failover, which changes nothing.
-    here = [each for each in dict.fromkeys(here) if each != ours.target]
-    assert [each.target for each in ours.failover] == here
-    away = [each["Datacenter"] for each in turned if each["Datacenter"] != ZONE]
-    assert ours.elsewhere == tuple(dict.fromkeys(away))
+    named = dict.fromkeys(_target(theirs, each["ID"]) for each in turned)
+    assert [each.target for each in ours.failover] == [
+        each for each in named if each != ours.target
+    ]
 
 
 def _target(theirs: Json, name: str) -> Target:
     found = theirs["Targets"][name]
-    return Target(found["Service"], found.get("ServiceSubset", ""))
+    zone = found["Datacenter"]
+    return Target(found["Service"], found.get("ServiceSubset", ""), "" if zone == ZONE else zone)
 
 
 def _only(entries: Entries, names: frozenset[str]) -> Entries:
@@ -300,5 +301,7 @@ def _features(entries: Entries, chain: Chain) -> Iterator[str]:
         yield "redirected to a default subset"
     if any(found.failover for found in chain.resolved.values()):
         yield "with failover"
-    if any(found.elsewhere for found in chain.resolved.values()):
+    if any(one.target.zone for found in chain.resolved.values() for one in found.failover):
         yield "with failover to other zones"
+    if any(target.zone for target in chain.resolved):
+        yield "redirected to another zone"

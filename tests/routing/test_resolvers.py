@@ -92,17 +92,29 @@ def test_failover_to_other_zones_is_told_apart() -> None:
         FailoverTarget("other", zone="west"),
     )
     found = resolve(entries_of(Resolver("api", failover={"*": turns})), "api", zone="here")
-    assert [one.target.name for one in found.failover] == ["spare"]
-    assert found.elsewhere == ("west", "east")
+    names = ["api@west", "spare", "spare@east", "other@west"]
+    assert [one.target.name for one in found.failover] == names
+    assert found.fails_over
+    assert not resolve(entries_of(Resolver("api")), "api").fails_over
 
 
-def test_a_redirect_to_another_zone_is_refused_and_to_our_own_is_none() -> None:
-    entries = entries_of(Resolver("api", redirect=ResolverRedirect(zone="west")))
-    assert resolve(entries, "api", zone="west").target == Target("api")
-    with pytest.raises(ChainError, match="zone west cannot be reached") as refused:
-        resolve(entries, "api", zone="east")
-    assert refused.value.faults[0].entry == "service-resolver api"
-    assert refused.value.violations[0].path == "Redirect"
+def test_a_redirect_to_another_zone_goes_there_and_to_our_own_is_none() -> None:
+    turns = {"*": (FailoverTarget("spare"), FailoverTarget(zone="here"))}
+    entries = entries_of(
+        Resolver("api", redirect=ResolverRedirect("db", zone="west")),
+        Resolver("db", failover=turns),
+    )
+    assert resolve(entries, "api", zone="west").target == Target("db")
+    found = resolve(entries, "api", zone="here")
+    assert found.target == Target("db", zone="west")
+    # What a failover leaves unsaid stays as it is where it turns from: the zone, too.
+    assert [one.target for one in found.failover] == [Target("spare", zone="west"), Target("db")]
+
+
+def test_a_reference_may_name_another_zone() -> None:
+    entries = entries_of(Resolver("api", default_subset="v1", subsets=SUBSETS))
+    assert resolve(entries, "api", zone="here", at="west").target == Target("api", "v1", "west")
+    assert resolve(entries, "api", zone="here", at="here").target == Target("api", "v1")
 
 
 def test_a_missing_subset_is_blamed_on_who_asked() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.model.entries import Entries, ProxyDefaults, ServiceDefaults
 from mesh.model.intentions import Action, Intention
 from mesh.model.services import Health, Instance, Protocol
+from mesh.model.zones import Exported, Gateway, Zone
 from mesh.world.changes import (
     CatalogChanged,
     Change,
@@ -17,6 +20,7 @@ from mesh.world.changes import (
     InstancesForgotten,
     IntentionsChanged,
     VirtualAddressesChanged,
+    ZonesChanged,
 )
 from mesh.world.facets import Aspect, Facet
 from mesh.world.reduce import NOTHING, reduce
@@ -124,3 +128,42 @@ def test_a_service_without_defaults_speaks_what_proxies_speak() -> None:
     world, _ = reduce(EMPTY, entries)
     assert world.protocol("db") is Protocol.TCP
     assert world.protocol("api") is Protocol.HTTP
+
+
+WEST = Zone("west", "td", "PEM", (Gateway("10.0.0.1", 1),), {"api": Exported(Protocol.HTTP, 2)}, 5)
+EAST = Zone("east", "td", "PEM", (), {"api": Exported(Protocol.HTTP, 1)}, 9.0)
+
+
+def zones(world: World, *found: Zone) -> tuple[World, set[tuple[str, str]]]:
+    after, touched = reduce(world, ZonesChanged({one.name: one for one in found}))
+    return after, {(facet.aspect.value, facet.name) for facet in touched}
+
+
+def test_a_zone_that_comes_touches_what_it_lets_be_called() -> None:
+    both, touched = zones(EMPTY, WEST, EAST)
+    everything = {("gateways", "west"), ("gateways", "east"), ("zones", "")}
+    assert touched == everything | {("exports", "api"), ("answering", "api")}
+    assert [one.name for one in both.exporters("api")] == ["west", "east"]
+    assert zones(both, WEST, EAST) == (both, set())
+
+
+def test_what_differs_of_a_zone_is_told_by_itself() -> None:
+    both, _ = zones(EMPTY, WEST, EAST)
+    three = replace(WEST, services={"api": Exported(Protocol.HTTP, 3)})
+    assert zones(both, three, EAST)[1] == set()
+    nobody = replace(WEST, services={"api": Exported(Protocol.HTTP, 0)})
+    assert zones(both, nobody, EAST)[1] == {("answering", "api")}
+    moved = replace(WEST, gateways=(Gateway("10.0.0.2", 1),))
+    assert zones(both, moved, EAST)[1] == {("gateways", "west")}
+    another = replace(WEST, services={**WEST.services, "db": Exported(Protocol.TCP, 0)})
+    assert zones(both, another, EAST)[1] == {("exports", "db")}
+    renewed = replace(WEST, bundle="OTHER")
+    assert zones(both, renewed, EAST)[1] == {("zones", "")}
+
+
+def test_a_distance_matters_when_it_changes_the_order() -> None:
+    both, _ = zones(EMPTY, WEST, EAST)
+    nearer, touched = zones(both, replace(WEST, distance=4.0), EAST)
+    assert not touched
+    assert nearer.zones["west"].distance == 4.0
+    assert zones(both, replace(WEST, distance=10.0), EAST)[1] == {("exports", "api")}

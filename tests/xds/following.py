@@ -17,6 +17,7 @@ from mesh.model.destinations import Destination, Selection, Settings, Target
 from mesh.model.requests import EVERYTHING
 from mesh.model.services import Protocol
 from mesh.model.traffic import Forward, Respond, Route, Share
+from tests.identities import identities
 from tests.xds.conftest import DOMAIN, ZONE, Zone, need
 from tests.xds.pki import Authority, Files
 
@@ -53,7 +54,7 @@ def upstream(service: str, *, timeout: float = 5.0) -> Any:
     """Return the cluster of ``service``."""
     settings = Settings(connect_timeout=timeout)
     destination = Destination(Selection(Target(service)), Protocol.TCP, settings)
-    return cluster.of_destination(destination, zone=ZONE.zone, trust_domain=DOMAIN)
+    return cluster.of_destination(destination, identities(ZONE.zone, DOMAIN))
 
 
 def web_listener(port: int) -> Any:

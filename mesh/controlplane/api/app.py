@@ -18,7 +18,6 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from mesh.ca.issuer import Issuer
 from mesh.clients.consul import ConsulError
 from mesh.controlplane import openapi
 from mesh.controlplane.api import (
@@ -42,6 +41,7 @@ from mesh.controlplane.enrolment import Enrolment
 from mesh.controlplane.metrics import Metrics
 from mesh.controlplane.registrations import Registrations
 from mesh.controlplane.tokens import TokenOffice
+from mesh.controlplane.trust import Trust
 from mesh.model.identity import ZoneId
 from mesh.model.violations import InvalidInputError, Violation
 
@@ -67,7 +67,7 @@ class ApiParts:
     """What the API is made of."""
 
     zone: ZoneId
-    issuer: Issuer
+    trust: Trust
     enrolment: Enrolment
     registrations: Registrations
     tokens: TokenOffice
@@ -81,7 +81,7 @@ class ApiParts:
 def all_routes(parts: ApiParts) -> list[AnyRoute]:
     """Return every route of the API, the one of its description included."""
     found = [
-        *bundle.routes(parts.zone, parts.issuer),
+        *bundle.routes(parts.zone, parts.trust),
         *enrol.routes(parts.zone, parts.enrolment, parts.xds),
         *registrations.routes(parts.registrations),
         *tokens.routes(parts.tokens),

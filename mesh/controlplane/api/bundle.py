@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from mesh.ca.issuer import Issuer
 from mesh.controlplane.api.model import BundleAnswer, Nothing
 from mesh.controlplane.api.route import AnyRoute, Call, Caller, Reads, Route
+from mesh.controlplane.trust import Trust
 from mesh.model.identity import ZoneId
 
 
-def routes(zone: ZoneId, issuer: Issuer) -> list[AnyRoute]:
+def routes(zone: ZoneId, trust: Trust) -> list[AnyRoute]:
     """Return the route of the bundle."""
 
     async def bundle(_call: Call, _request: Nothing) -> BundleAnswer:
-        found = issuer.bundle()
+        found = trust.bundle()
         return BundleAnswer(
             trust_domain=zone.trust_domain,
             zone=zone.zone,

@@ -125,7 +125,7 @@ def _reached(renderer: Renderer, proxies: Sequence[Proxy], rest: Callable[[], No
     made: dict[tuple[str, int], Reach] = {}
     for proxy in proxies:
         need, said = proxy.need, renderer.compositions.selection(proxy.need)
-        for service in {upstream.service for upstream in need.upstreams}:
+        for service in {upstream.called for upstream in need.upstreams}:
             compiled = renderer.compositions.traffic(need.service, said, service)
             # The compositions hold on to what they answered, so its identity is its name.
             key = (need.service, id(compiled))

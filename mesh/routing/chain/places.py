@@ -38,6 +38,11 @@ class Place(NamedTuple):
         name = Target(self.service, self.subset).name
         return f"{name} (zone {self.zone})" if self.zone else name
 
+    @property
+    def target(self) -> Target:
+        """What calls that end here go to."""
+        return Target(*self)
+
 
 def label(kind: str, service: str) -> str:
     """Return how an entry of ``kind`` for ``service`` is named in origins and faults."""

@@ -36,9 +36,9 @@ _WHOLE_SERVICE = Subset()
 class Resolved:
     """What a reference ends at.
 
-    ``failover`` never repeats an earlier selection.  Failover to other zones is left out of it;
-    ``elsewhere`` names those zones in order.  ``origins`` tells of the settings that an entry
-    said: ``connect_timeout`` is Consul's default where it is not among them.
+    ``failover`` never repeats an earlier selection; where no entry says one, ``fails_over`` is
+    false.  ``origins`` tells of the settings that an entry said: ``connect_timeout`` is Consul's
+    default where it is not among them.
     """
 
     selection: Selection
@@ -47,7 +47,7 @@ class Resolved:
     request_timeout: float | None = None
     balancing: LoadBalancing | None = None
     reads: frozenset[str] = frozenset()
-    elsewhere: tuple[str, ...] = ()
+    fails_over: bool = False
     origins: Origins = field(default_factory=lambda: NO_ORIGINS, compare=False)
 
     @property
@@ -96,22 +96,21 @@ class Walk:
                     "one chain has one protocol, see their service-defaults",
                 )
 
-    def resolve(self, service: str, subset: str, blame: Blame) -> Target | None:
+    def resolve(self, service: str, subset: str, blame: Blame, *, zone: str = "") -> Target | None:
         """Follow a reference, keep what it ends at and return its target.
 
         None means that it ends nowhere, which was noted.
         """
-        place = self._settle(Place(service, subset), blame)
+        place = self._settle(Place(service, subset, zone), blame)
         if place is None:
             return None
-        target = Target(place.service, place.subset)
+        target = place.target
         if target not in self.resolved:
             self.resolved[target] = self._look(place, target)
         return target
 
-    def _settle(self, place: Place, blame: Blame, *, anywhere: bool = False) -> Place | None:
+    def _settle(self, place: Place, blame: Blame) -> Place | None:
         trail: list[Place] = []
-        abroad = blame
         while True:
             self.hear(place.service, blame)
             resolver = self.entries.resolvers.get(place.service)
@@ -122,13 +121,7 @@ class Walk:
             following, step = self._step(place, resolver)
             if following == place:
                 break
-            if following.zone != place.zone:
-                abroad = step
             place, blame = following, step
-        if place.zone and not anywhere:
-            message = f"zone {place.zone} cannot be reached: redirects stay within the zone"
-            self.blame(abroad, message)
-            return None
         return place if self._stands(place, resolver, blame) else None
 
     def _step(self, place: Place, resolver: Resolver | None) -> tuple[Place, Blame]:
@@ -187,11 +180,10 @@ class Walk:
         if resolver is None:
             return Resolved(Selection(target), reads=frozenset((place.service,)))
         failover: tuple[Selection, ...] = ()
-        elsewhere: tuple[str, ...] = ()
         reads = frozenset((place.service,))
         if resolver.failover:
             outer, self.reads = self.reads, {place.service}
-            failover, elsewhere = self._failover(place, resolver)
+            failover = self._failover(place, resolver)
             reads, self.reads = frozenset(self.reads), outer | self.reads
         return Resolved(
             selection=_selection(target, resolver),
@@ -200,45 +192,45 @@ class Walk:
             request_timeout=seconds(resolver.request_timeout),
             balancing=resolver.balancing,
             reads=reads,
-            elsewhere=elsewhere,
+            fails_over=bool({place.subset, _ANY_SUBSET} & resolver.failover.keys()),
             origins=MappingProxyType(_origins(resolver)),
         )
 
-    def _failover(
-        self, place: Place, resolver: Resolver
-    ) -> tuple[tuple[Selection, ...], tuple[str, ...]]:
+    def _failover(self, place: Place, resolver: Resolver) -> tuple[Selection, ...]:
         key = place.subset if place.subset in resolver.failover else _ANY_SUBSET
         blame = Blame(label("resolver", place.service), f'Failover["{key}"]')
         chosen: dict[Target, Selection] = {}
-        zones: dict[str, None] = {}
         for one in resolver.failover.get(key, ()):
             asked = self._moved(place, one.service, one.subset, one.zone)
-            there = None if asked == place else self._settle(asked, blame, anywhere=True)
-            if there is None:
-                continue
-            if there.zone:
-                zones[there.zone] = None
-            elif there != place:
-                target = Target(there.service, there.subset)
+            there = None if asked == place else self._settle(asked, blame)
+            if there is not None and there != place:
                 found = self.entries.resolvers.get(there.service)
-                chosen.setdefault(target, _selection(target, found))
-        return tuple(chosen.values()), tuple(zones)
+                chosen.setdefault(there.target, _selection(there.target, found))
+        return tuple(chosen.values())
 
 
 def resolve(
-    entries: Entries, service: str, subset: str = "", *, zone: str = "", by: str = ""
+    entries: Entries,
+    service: str,
+    subset: str = "",
+    *,
+    zone: str = "",
+    by: str = "",
+    at: str = "",
 ) -> Resolved:
     """Return what a reference to ``service`` (or its ``subset``) ends at.
 
-    ``zone`` is our own: a reference that names it stays here.  ``by`` made the reference, and is
-    to blame if it ends nowhere.
+    ``zone`` is our own: a reference that names it stays here.  ``at`` is the zone that the
+    reference names, if it names another.  ``by`` made the reference, and is to blame if it ends
+    nowhere.
 
     Raises:
         ChainError: it ends nowhere.
 
     """
     walk = Walk(entries, zone)
-    target = walk.resolve(service, subset, Blame(by or label("resolver", service), ""))
+    blame = Blame(by or label("resolver", service), "")
+    target = walk.resolve(service, subset, blame, zone="" if at == zone else at)
     walk.close()
     if target is None:
         raise AssertionError("a reference that ends nowhere leaves a fault")

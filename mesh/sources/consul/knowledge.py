@@ -21,6 +21,7 @@ from mesh.model.violations import Violation
 from mesh.policies.kind import Kind
 from mesh.sources.consul import entries, instances, jwt, policies, rollouts, vips
 from mesh.sources.consul.problems import LastGood, Problem, Problems, Raw
+from mesh.sources.zones import record as zone_records
 from mesh.world.changes import (
     CatalogChanged,
     Change,
@@ -32,6 +33,7 @@ from mesh.world.changes import (
     PoliciesChanged,
     RolloutsChanged,
     VirtualAddressesChanged,
+    ZonesChanged,
 )
 
 CONSUL = "consul"
@@ -109,6 +111,8 @@ class Knowledge:
         )
         self._rollout_pairs: tuple[KeyValue, ...] = ()
         self._rollouts = LastGood(rollouts.KIND, rollouts.parse_state, problems)
+        self._zone_pairs: tuple[KeyValue, ...] = ()
+        self._zones = LastGood(zone_records.KIND, zone_records.parse_zone, problems)
 
     def empties_catalog(self, services: Mapping[str, object]) -> bool:
         """Whether no service would be left."""
@@ -207,6 +211,15 @@ class Knowledge:
         self._rollout_pairs = pairs
         read = self._rollouts.renew(rollouts.raw_states(pairs))
         self._say(RolloutsChanged(rollouts.by_service(read)))
+
+    def empties_zones(self, pairs: tuple[KeyValue, ...]) -> bool:
+        """Whether no other zone would be left."""
+        return bool(self._zone_pairs) and not pairs
+
+    def zones(self, pairs: tuple[KeyValue, ...]) -> None:
+        """Take what is known of every other zone."""
+        self._zone_pairs = pairs
+        self._say(ZonesChanged(self._zones.renew(zone_records.raw_records(pairs))))
 
     def default_policy(self, *, allow: bool) -> None:
         """Take what happens to a call that no intention matches."""

@@ -24,6 +24,7 @@ from mesh.sources.consul.problems import Problems
 from mesh.sources.consul.services import Services, connect_watch
 from mesh.sources.consul.settings import WatchSettings
 from mesh.sources.consul.witness import Witnesses
+from mesh.sources.zones import record as zone_records
 from mesh.world.changes import Change
 
 logger = logging.getLogger(__name__)
@@ -34,8 +35,11 @@ _INTENTIONS = "connect/intentions"
 _VIPS = f"kv/{vips.PREFIX}"
 _POLICIES = f"kv/{policies.PREFIX}"
 _ROLLOUTS = f"kv/{rollouts.PREFIX}"
+_ZONES = f"kv/{zone_records.PREFIX}"
 _POLICY = "default policy"
-_WHOLE_ZONE = frozenset({_CATALOG, _CONFIG, _INTENTIONS, _VIPS, _POLICIES, _ROLLOUTS, _POLICY})
+_WHOLE_ZONE = frozenset(
+    {_CATALOG, _CONFIG, _INTENTIONS, _VIPS, _POLICIES, _ROLLOUTS, _ZONES, _POLICY}
+)
 
 
 class ConsulSource:
@@ -91,6 +95,9 @@ class ConsulSource:
             self._knowledge.rollouts,
             self._knowledge.empties_rollouts,
         )
+        self._zones = self._watch_keys(
+            _ZONES, zone_records.PREFIX, self._knowledge.zones, self._knowledge.empties_zones
+        )
 
     async def run(self) -> None:
         """Watch until cancelled.
@@ -106,6 +113,7 @@ class ConsulSource:
             tasks.spawn("watch virtual addresses", self._vips.run(), forever=True)
             tasks.spawn("watch policies", self._policies.run(), forever=True)
             tasks.spawn("watch rollouts", self._rollouts.run(), forever=True)
+            tasks.spawn("watch other zones", self._zones.run(), forever=True)
             tasks.spawn("watch config entries", self._watch_entries(tasks), forever=True)
             tasks.spawn("learn default policy", self._policy.run(), forever=True)
             tasks.spawn("hear of default policy", self._policy.hear(), forever=True)
@@ -132,6 +140,7 @@ class ConsulSource:
             self._vips.status,
             self._policies.status,
             self._rollouts.status,
+            self._zones.status,
             self._policy.status,
             *self._services.status,
         )

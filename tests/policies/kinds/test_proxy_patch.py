@@ -23,6 +23,7 @@ from mesh.policies.kinds.proxy_patch import (
     patches,
     protobuf_json,
 )
+from tests.identities import identities
 from tests.policies.kinds.reading import document, violations
 
 _RAW = "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
@@ -41,7 +42,7 @@ def _resources() -> tuple[Resource, ...]:
         direction=listener.TrafficDirection.OUTBOUND,
     )
     return (
-        pack("api", cluster.of_destination(api, zone="z", trust_domain="mesh")),
+        pack("api", cluster.of_destination(api, identities("z", "mesh"))),
         pack("app", cluster.of_address("app", address="::1", port=1, protocol=Protocol.TCP)),
         pack("api", endpoint.assignment_of("api", "192.0.2.1", 80)),
         pack("api", built),

@@ -81,7 +81,7 @@ async def test_everything_is_said_once_before_it_is_ready(
     await registrar.config_put({"Kind": "service-defaults", "Name": "first", "Protocol": "http"})
     await registrar.kv_put("mesh/vips/first", b'{"ipv4": "240.0.0.9", "ipv6": "fd00::9"}')
     async with watching(consul, changes, "first", "absent") as source:
-        assert len(changes.changes) == 9
+        assert len(changes.changes) == 10
         catalog = changes.last(CatalogChanged)
         assert catalog is not None
         assert catalog.services == {"first"}

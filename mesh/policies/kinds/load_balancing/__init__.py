@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field
 from mesh.model.destinations import Balancing, HashKind, LoadBalancing, Settings
 from mesh.model.services import Protocol
 from mesh.policies.kind import Kind, Violations
+from mesh.policies.kinds.load_balancing.cross_zone import CrossZone, check_cross_zone, cross_zone
 from mesh.policies.kinds.load_balancing.hashing import HashModel
 from mesh.policies.shape import Strict, given
 from mesh.policies.spec import ToSpec
@@ -94,10 +95,12 @@ class SlowStart(Strict):
 
 
 class LocalityAwareness(Strict):
-    """Whether near instances come first."""
+    """Whether near instances come first, and which zones stand in for which."""
 
     prefer_local: bool | None = None
     """Instances of the caller's own locality get the calls while enough of them are healthy."""
+    cross_zone: CrossZone | None = None
+    """Which zones stand in for the caller's own; without, all of them, the nearest first."""
 
 
 class Strategy(Strict):
@@ -130,8 +133,10 @@ def _on_target(conf: Strategy, settings: Settings, protocol: Protocol) -> Settin
             fields["slow_start"] = conf.slow_start.window or None
         if conf.slow_start.aggression is not None:
             fields["slow_start_aggression"] = conf.slow_start.aggression
-    if conf.locality_awareness and conf.locality_awareness.prefer_local is not None:
-        fields["local_first"] = conf.locality_awareness.prefer_local
+    if conf.locality_awareness is not None:
+        aware = conf.locality_awareness
+        fields |= given(local_first=aware.prefer_local)
+        fields |= cross_zone(aware.cross_zone) if aware.cross_zone is not None else {}
     return replace(settings, balancing=_fitting(replace(settings.balancing, **fields)))
 
 
@@ -162,6 +167,9 @@ def _fitting(balancing: LoadBalancing) -> LoadBalancing:
 def _check(spec: StrategySpec) -> Violations:
     for index, to in enumerate(spec.to):
         place, conf = f"to[{index}].default", to.default
+        aware = conf.locality_awareness
+        if aware is not None and aware.cross_zone is not None:
+            yield from check_cross_zone(f"{place}.localityAwareness.crossZone", aware.cross_zone)
         balancer = conf.load_balancer
         if balancer is None:
             continue
@@ -191,7 +199,7 @@ def _check_balancer(place: str, said: Balancer) -> Violations:
 
 KIND: Final = Kind(
     name="MeshLoadBalancingStrategy",
-    summary="Which instance of a service gets a call: the algorithm, sessions, the near first.",
+    summary="Which instance of a service gets a call: algorithm, sessions, the near, other zones.",
     conf=Strategy,
     spec=StrategySpec,
     on_target=_on_target,
@@ -214,6 +222,10 @@ spec:
             cookie: {name: session, ttl: 1h, path: /}
             terminal: true
           - type: SourceIP
-        localityAwareness: {preferLocal: true}
+        localityAwareness:
+          preferLocal: true
+          crossZone:
+            failover:
+              - to: {type: Only, zones: [west, east]}
 """,
 )

@@ -1,0 +1,129 @@
+"""``mesh gateway``: a proxy that stands between zones.  It is run as ``mesh proxy`` is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mesh.cli.proxy import become_agent
+from mesh.config.proxy import DEFAULT_INGRESS_PORT
+from mesh.model.proxies import Role
+
+app = typer.Typer()
+
+_Text = str | None
+_File = Path | None
+
+
+@app.command(
+    epilog="\b\nExamples:\n"
+    "  mesh token create --service mesh-gateway --out gateway.token\n"
+    "  mesh gateway --ingress --zone-api zone.west.example:5678 \\\n"
+    "    --join-token-file gateway.token --state-dir /var/lib/mesh/gateway"
+)
+def gateway(
+    *,
+    ingress: Annotated[
+        bool, typer.Option("--ingress", help="Let calls from other zones in.")
+    ] = False,
+    config: Annotated[
+        _File,
+        typer.Option("--config", "-c", metavar="FILE", help="Settings file, as of `mesh proxy`."),
+    ] = None,
+    id: Annotated[  # noqa: A002 - the option's name
+        _Text, typer.Option(metavar="ID", help="The instance; default mesh-gateway-<hostname>.")
+    ] = None,
+    state_dir: Annotated[
+        _File, typer.Option(metavar="DIR", help="Where the gateway keeps its state.")
+    ] = None,
+    zone_api: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST:PORT", help="The zone's API; repeatable."),
+    ] = None,
+    join_token_file: Annotated[
+        _File, typer.Option(metavar="FILE", help="File with a join token for mesh-gateway.")
+    ] = None,
+    consul_token_file: Annotated[
+        _File, typer.Option(metavar="FILE", help="Or: file with a Consul ACL token.")
+    ] = None,
+    bundle_file: Annotated[
+        _File,
+        typer.Option(metavar="FILE", help="The mesh's trust bundle; a join token needs none."),
+    ] = None,
+    address: Annotated[
+        _Text, typer.Option(metavar="ADDRESS", help="Where it listens; default every address.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="PORT", help=f"Its port; default {DEFAULT_INGRESS_PORT}.")
+    ] = None,
+    advertise_address: Annotated[
+        _Text, typer.Option(metavar="ADDRESS", help="The address of this host in its zone.")
+    ] = None,
+    wan_address: Annotated[
+        _Text,
+        typer.Option(
+            metavar="ADDRESS:PORT", help="Where other zones dial it, if that is somewhere else."
+        ),
+    ] = None,
+    listen: Annotated[
+        _Text,
+        typer.Option(
+            metavar="ADDRESS:PORT", help="Readiness and metrics; default 127.0.0.1:15020."
+        ),
+    ] = None,
+    register: Annotated[
+        _Text, typer.Option(metavar="WHERE", help="Register with consul (default), zone or none.")
+    ] = None,
+    consul_url: Annotated[
+        _Text, typer.Option(metavar="URL", help="The Consul agent of this host.")
+    ] = None,
+    drain: Annotated[
+        _Text, typer.Option(metavar="TIME", help="How long a stop may wait, as in 30s.")
+    ] = None,
+    envoy: Annotated[
+        _File, typer.Option(metavar="FILE", help="Another Envoy than the bundled one.")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(metavar="N", help="Envoy's worker threads.")
+    ] = None,
+    log_level: Annotated[
+        _Text, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
+    ] = None,
+    check_config: Annotated[
+        bool, typer.Option("--check-config", help="Check the settings, and stop.")
+    ] = False,
+) -> None:
+    """Run a gateway of the zone.
+
+    With --ingress it sends calls from other zones to the services that they name.  It decrypts
+    nothing: caller and callee authenticate each other through it.  Run two or more per zone.
+    """
+    if not ingress:
+        raise typer.BadParameter("say which gateway this is: give --ingress")
+    given = {
+        "role": Role.ZONE_GATEWAY.value,
+        "id": id,
+        "state_dir": _text(state_dir),
+        "zone_api": zone_api or None,
+        "join_token_file": _text(join_token_file),
+        "consul_token_file": _text(consul_token_file),
+        "bundle_file": _text(bundle_file),
+        "inbound_address": address,
+        "inbound_port": port,
+        "advertise_address": advertise_address,
+        "wan_address": wan_address,
+        "listen": listen,
+        "registration": register,
+        "consul": {"url": consul_url} if consul_url else None,
+        "drain": drain,
+        "envoy": _text(envoy),
+        "concurrency": concurrency,
+        "log_level": log_level,
+    }
+    become_agent(config, given, only_check=check_config)
+
+
+def _text(path: Path | None) -> str | None:
+    return str(path) if path is not None else None

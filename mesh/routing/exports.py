@@ -1,0 +1,55 @@
+"""Which of its services a zone lets others call, and how many instances answer there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mesh.model.destinations import Selection, Target
+from mesh.model.names import ZONE_GATEWAY
+from mesh.model.services import Health, Instance
+from mesh.model.zones import Exported
+from mesh.routing.instances import selected
+from mesh.world.snapshot import World
+
+
+def exported(world: World) -> frozenset[str]:
+    """Return the names of the services that other zones may call.
+
+    Who has instances is not asked: a service whose last one has just gone is still one.
+    """
+    return world.catalog - {ZONE_GATEWAY}
+
+
+def selections(world: World, service: str) -> tuple[Selection, ...]:
+    """Return what of ``service`` can be called: all of it, and each subset that an entry names."""
+    resolver = world.entries.resolvers.get(service)
+    subsets = resolver.subsets if resolver is not None else {}
+    return (
+        Selection(Target(service)),
+        *(
+            Selection(Target(service, name), subset.filter, subset.only_passing)
+            for name, subset in sorted(subsets.items())
+        ),
+    )
+
+
+def exports(world: World) -> Mapping[str, Exported]:
+    """Return what other zones are told.
+
+    A service whose instances are not known yet is left out, as is one without any: it may not
+    be the mesh's at all.
+    """
+    found = {}
+    for service in sorted(exported(world)):
+        if world.instances.get(service):
+            counts = {
+                one.target.subset: _answering(selected(world, one))
+                for one in selections(world, service)
+            }
+            healthy = counts.pop("")
+            found[service] = Exported(world.protocol(service), healthy, counts)
+    return found
+
+
+def _answering(instances: tuple[Instance, ...]) -> int:
+    return sum(one.health is not Health.CRITICAL for one in instances)

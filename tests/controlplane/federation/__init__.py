@@ -1,0 +1,1 @@
+"""What the zones of one mesh tell each other."""

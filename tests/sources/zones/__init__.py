@@ -1,0 +1,1 @@
+"""What zones write of themselves and of each other."""
