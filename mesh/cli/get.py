@@ -19,11 +19,13 @@ from mesh.policies.document import DEFAULT_MESH
 
 app = typer.Typer()
 
-COLUMNS = ("kind", "name", "proxies", "version", "applied at", "by")
+COLUMNS = ("kind", "name", "proxies", "version", "applied at", "by", "from")
 
 
 @app.command(
     help="Show policies, or the versions of one.\n\n"
+    "FROM tells those of the primary zone, which hold in every zone without one of that name, "
+    "from the zone's own.\n\n"
     "With -o yaml and -o json they come as they can be applied.  The last 10 versions of each are "
     f"kept, also when it is deleted.\n\n{CAN_READ}",
     epilog="\b\nExamples:\n"
@@ -51,7 +53,7 @@ def get(
     if versions or version:
         stored = progress.run("Asking Consul", history(consul, kind, name))
         if version:
-            _show_one(output, [each for each in stored if each.version == version])
+            _show_one(output, None, [each for each in stored if each.version == version])
         else:
             _show_versions(output, stored)
         return
@@ -59,9 +61,9 @@ def get(
     warn([f"{error}; nothing of it has effect" for error in found.unreadable.values()])
     selected = select(found, kind, name)
     if name:
-        _show_one(output, selected)
+        _show_one(output, found, selected)
     else:
-        show(output, [readable(each.document) for each in selected], table(selected))
+        show(output, [readable(each.document) for each in selected], table(found, selected))
 
 
 async def history(address: ConsulAddress, kind: str, name: str) -> Sequence[Stored]:
@@ -87,15 +89,19 @@ def select(found: Holdings, kind: str, name: str) -> list[Stored]:
     kind = resolve(kind, policy_store.known_kinds(found)) if kind else ""
     return [
         stored
-        for key, stored in sorted(found.documents.items())
+        for key, stored in sorted({**found.mirrored, **found.documents}.items())
         if kind in {"", key.kind} and name in {"", key.name}
     ]
 
 
-def table(found: Sequence[Stored]) -> Table:
-    """Return documents as rows."""
+def table(holdings: Holdings, found: Sequence[Stored]) -> Table:
+    """Return documents as rows; ``holdings`` tells where each is from."""
     rows = [
-        (each.key.kind, each.key.name, whom(each.document), f"v{each.version}", *_applied(each))
+        (
+            *(each.key.kind, each.key.name, whom(each.document), f"v{each.version}"),
+            *_applied(each),
+            "primary" if each.key in holdings.mirrored else "",
+        )
         for each in found
     ]
     return Table(COLUMNS, rows, "No policy stands.")
@@ -108,16 +114,17 @@ def whom(document: Mapping[str, Any]) -> str:
     return str(ref.get("name") or ",".join(labels) or "all")
 
 
-def _show_one(output: Output, found: Sequence[Stored]) -> None:
+def _show_one(output: Output, holdings: Holdings | None, found: Sequence[Stored]) -> None:
     if not found:
         note("There is no such policy; `mesh get` lists those that stand.")
         raise typer.Exit(NO)
-    show(output, readable(found[0].document), table(found[:1]))
+    nothing = Holdings({}, {}, {}, {})
+    show(output, readable(found[0].document), table(holdings or nothing, found[:1]))
 
 
 def _show_versions(output: Output, found: Sequence[Stored]) -> None:
     if not found:
-        _show_one(output, ())
+        _show_one(output, None, ())
     documents = [
         {
             "version": each.version,

@@ -31,12 +31,14 @@ FileOption = Annotated[
 KIND_HELP: Final = "Kind of policy, in any case, with or without Mesh: timeout."
 CAN_READ: Final = (
     "Consul ACL rules that it takes: read for "
-    'key_prefix "mesh/policies/" and key_prefix "mesh/policy-history/".'
+    'key_prefix "mesh/policies/", key_prefix "mesh/policy-history/" and '
+    'key_prefix "mesh/mirror/policies/".'
 )
 CAN_WRITE: Final = (
     "Consul ACL rules that it takes: write for "
     'key_prefix "mesh/policies/" and key_prefix "mesh/policy-history/"; '
-    'read for service_prefix "", to hold policies against configuration entries.'
+    'read for key_prefix "mesh/mirror/policies/", where those of the primary zone stand, and '
+    'for service_prefix "", to hold policies against configuration entries.'
 )
 
 _COMMON: Final = "mesh"

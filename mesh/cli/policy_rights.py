@@ -17,17 +17,20 @@ from mesh.clients.consul.errors import Call, ConsulError
 _STORES: Final = ("mesh/policies/", "mesh/policy-history/")
 
 
-def _keys(access: str) -> tuple[Right, ...]:
+def _keys(access: str, prefixes: Sequence[str] = _STORES) -> tuple[Right, ...]:
     return tuple(
         Right("key", prefix, access, f'key_prefix "{prefix}" {{ policy = "{access}" }}', "")
-        for prefix in _STORES
+        for prefix in prefixes
     )
 
 
-READ: Final = _keys("read")
+_COPIES: Final = _keys("read", ("mesh/mirror/policies/",))
+"""Those of the primary zone count as well."""
+READ: Final = (*_keys("read"), *_COPIES)
 """What it takes to see policies."""
 WRITE: Final = (
     *_keys("write"),
+    *_COPIES,
     Right("service", ANY, "read", 'service_prefix "" { policy = "read" }', ""),
 )
 """What it takes to change them: entries are read to hold them against.

@@ -197,7 +197,7 @@ async def _check(
 
 def _documents(found: Holdings) -> dict[tuple[str, str], Document]:
     documents = {}
-    for stored in found.documents.values():
+    for stored in (*found.mirrored.values(), *found.documents.values()):
         try:
             document = parse(stored.document, KINDS, version=stored.version)
         except InvalidInputError:

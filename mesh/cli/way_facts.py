@@ -63,6 +63,7 @@ class _Reading:
     async def of(self, world: World, source: str, destination: str) -> tuple[World, list[str]]:
         self._world = replace(world, zone=self._zone)
         await self._keys(policies.PREFIX, self._knowledge.policies)
+        await self._keys(policies.MIRROR, self._knowledge.mirror)
         await self._keys(rollouts.PREFIX, self._knowledge.rollouts)
         await self._keys(record.PREFIX, self._knowledge.zones)
         await self._instances(source)

@@ -9,6 +9,7 @@ from typing import Final, NoReturn
 from mesh.aio.clock import Clock
 from mesh.clients.consul import ConsulClient, ConsulError
 from mesh.controlplane.federation.following import Following
+from mesh.controlplane.federation.mirroring import Mirror
 from mesh.controlplane.federation.publishing import Publisher
 from mesh.controlplane.hub import Hub
 from mesh.controlplane.leader import Duty
@@ -36,6 +37,7 @@ def duties(
     reaper: Reaper,
     publisher: Publisher,
     following: Following,
+    mirror: Mirror,
     clock: Clock,
 ) -> dict[str, Duty]:
     """Return the leader's duties by name; each runs until cancelled."""
@@ -64,6 +66,7 @@ def duties(
         "conduct rollouts": lambda: Conductor(RolloutStore(consul), hub, clock).run(),
         "publish the zone": publisher.run,
         "follow other zones": following.run,
+        "mirror the primary's policies": mirror.run,
     }
 
 

@@ -33,6 +33,7 @@ from mesh.controlplane.dryrun.runs import DryRuns
 from mesh.controlplane.duties import duties
 from mesh.controlplane.enrolment import Enrolment, EnrolmentPolicy
 from mesh.controlplane.federation.following import Following
+from mesh.controlplane.federation.mirroring import Mirror
 from mesh.controlplane.federation.publishing import Publisher
 from mesh.controlplane.hub import Hub
 from mesh.controlplane.issuing import issuer_for, keep_bundle
@@ -199,6 +200,7 @@ def _core(
         reaper=Reaper(consul, zone.zone, reattest_for=settings.enrolment.reattest_for),
         publisher=Publisher(consul, hub, issuer, lambda: _addresses(settings), clock),
         following=Following(consul, zone.zone, clock),
+        mirror=Mirror(consul, zone.zone, clock),
         clock=clock,
     )
     leader = Leader(consul, instance, work, on_change=lead, clock=clock)

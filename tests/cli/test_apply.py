@@ -131,11 +131,11 @@ def test_get_shows_whom_a_policy_concerns(
     assert "No policy stands." in run("get").output
     run("apply", "-f", str(files))
     lines = run("get", "timeout").output.splitlines()
-    assert lines[0].split() == ["KIND", "NAME", "PROXIES", "VERSION", "APPLIED", "AT", "BY"]
+    assert lines[0].split() == ["KIND", "NAME", "PROXIES", "VERSION", "APPLIED", "AT", "BY", "FROM"]
     assert lines[1].split()[:4] == ["MeshTimeout", "quick", "all", "v1"]
     assert lines[2].split()[:4] == ["MeshTimeout", "slow", "service=web", "v1"]
     # The bootstrap token's accessor, where there are tokens.
-    assert (lines[1].split()[-1] != "-") is bool(consul[1])
+    assert (lines[1].split()[-2] != "-") is bool(consul[1])
 
 
 def test_versions_can_be_listed_and_brought_back(run: Mesh, tmp_path: Path) -> None:
@@ -288,6 +288,7 @@ def test_the_rights_that_the_help_names_suffice(
     rules = (
         'key_prefix "mesh/policies/" { policy = "%s" }'
         'key_prefix "mesh/policy-history/" { policy = "%s" }'
+        'key_prefix "mesh/mirror/policies/" { policy = "read" }'
     )
     write = rules % ("write", "write") + 'service_prefix "" { policy = "read" }'
     may_write = {"CONSUL_HTTP_ADDR": legacy.url, "CONSUL_HTTP_TOKEN": token(legacy, "w", write)}

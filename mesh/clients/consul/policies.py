@@ -19,6 +19,7 @@ from mesh.clients.consul.client import ConsulClient
 from mesh.clients.consul.errors import Call, ConsulError, Forbidden, Refused
 from mesh.clients.consul.policy_records import (
     HISTORY,
+    MIRROR,
     PREFIX,
     Change,
     Envelope,
@@ -26,6 +27,7 @@ from mesh.clients.consul.policy_records import (
     Key,
     Stored,
     documents,
+    of_mirror,
     parse,
     read,
 )
@@ -88,7 +90,9 @@ class Policies:
                 found[key] = parse(pair)
             except InvalidInputError as error:
                 unreadable[key] = error
-        return Holdings(found, unreadable, indexes, await self._versions(mesh))
+        mirrored = await self._mirrored(mesh, unreadable)
+        under = {key: stored for key, stored in mirrored.items() if key not in indexes}
+        return Holdings(found, unreadable, indexes, await self._versions(mesh), under)
 
     async def history(self, key: Key) -> tuple[Stored, ...]:
         """Return the versions of a document that are kept, the oldest first.
@@ -137,6 +141,18 @@ class Policies:
             await self.client.txn(operations)
         except Refused as error:
             raise await self._explained(error, wanted) from error
+
+    async def _mirrored(
+        self, mesh: str, unreadable: dict[Key, InvalidInputError]
+    ) -> Mapping[Key, Stored]:
+        found = {}
+        pairs = (await self.client.kv_list(f"{MIRROR}{mesh}/")).value
+        for key, pair in documents(of_mirror(pairs)):
+            try:
+                found[key] = parse(pair)
+            except InvalidInputError as error:
+                unreadable[key] = error
+        return found
 
     async def _versions(self, mesh: str) -> Mapping[Key, tuple[int, ...]]:
         prefix = f"{HISTORY}{mesh}/"

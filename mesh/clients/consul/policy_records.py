@@ -7,13 +7,16 @@ by mistake can be read and applied again, and a version never means two differen
 
 A change is planned from what was read (:func:`puts`, :func:`deletions`) and knows the index that
 its key had then; ``policies`` makes it.  What a document means is not known here.
+
+Policies of the whole mesh stand in the primary datacenter.  The other zones each keep a copy of
+them below ``mesh/mirror/policies/``, which stands under what they have of their own.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -24,6 +27,8 @@ from mesh.model.violations import InvalidInputError, Violation
 
 PREFIX: Final = "mesh/policies/"
 """Where documents stand."""
+MIRROR: Final = "mesh/mirror/policies/"
+"""Where copies of the primary's documents stand."""
 HISTORY: Final = "mesh/policy-history/"
 """Where their versions stand."""
 KEPT: Final = 10
@@ -74,12 +79,14 @@ class Holdings:
 
     ``indexes`` has each key that there is; ``unreadable`` says why some hold no document.
     ``versions`` are the numbers kept for each key, the oldest first, deleted documents included.
+    ``mirrored`` are the primary's documents, as far as none of the zone's own stands over them.
     """
 
     documents: Mapping[Key, Stored]
     unreadable: Mapping[Key, InvalidInputError]
     indexes: Mapping[Key, int]
     versions: Mapping[Key, tuple[int, ...]]
+    mirrored: Mapping[Key, Stored] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +137,13 @@ def documents(pairs: Iterable[KeyValue]) -> Iterator[tuple[Key, KeyValue]]:
     for pair in pairs:
         if not pair.key.endswith("/"):
             yield key_at(pair.key), pair
+
+
+def of_mirror(pairs: Iterable[KeyValue]) -> tuple[KeyValue, ...]:
+    """Return copies of the primary's documents as what they are copies of."""
+    return tuple(
+        msgspec.structs.replace(pair, key=PREFIX + pair.key.removeprefix(MIRROR)) for pair in pairs
+    )
 
 
 def parse(pair: KeyValue) -> Stored:

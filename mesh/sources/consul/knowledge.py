@@ -102,6 +102,7 @@ class Knowledge:
         self._jwt_providers = LastGood(jwt.KIND, jwt.parse_jwt_provider, problems)
         self._vips = LastGood(vips.KIND, vips.parse_addresses, problems)
         self._policy_pairs: tuple[KeyValue, ...] = ()
+        self._mirrored_pairs: tuple[KeyValue, ...] = ()
         self._policies = LastGood(
             policies.KIND,
             policies.reader(kinds),
@@ -197,10 +198,18 @@ class Knowledge:
         return bool(self._policy_pairs) and not pairs
 
     def policies(self, pairs: tuple[KeyValue, ...]) -> None:
-        """Take every policy document."""
+        """Take every policy document of the zone."""
         self._policy_pairs = pairs
-        read = self._policies.renew(policies.raw_documents(pairs))
-        self._say(PoliciesChanged(policies.by_key(read.values())))
+        self._read_policies()
+
+    def empties_mirror(self, pairs: tuple[KeyValue, ...]) -> bool:
+        """Whether no copy of the primary's policies would be left."""
+        return bool(self._mirrored_pairs) and not pairs
+
+    def mirror(self, pairs: tuple[KeyValue, ...]) -> None:
+        """Take every copy of the primary's policy documents."""
+        self._mirrored_pairs = pairs
+        self._read_policies()
 
     def empties_rollouts(self, pairs: tuple[KeyValue, ...]) -> bool:
         """Whether no rollout would be left."""
@@ -229,6 +238,11 @@ class Knowledge:
     def knows_default_policy(self) -> bool:
         """Whether it was ever learned."""
         return DefaultPolicyChanged in self._said
+
+    def _read_policies(self) -> None:
+        raws = policies.raw_documents(self._policy_pairs, self._mirrored_pairs)
+        read = self._policies.renew(raws)
+        self._say(PoliciesChanged(policies.by_key(read.values())))
 
     def _say(self, change: Change) -> None:
         if self._said.get(type(change)) != change:

@@ -19,13 +19,18 @@ from mesh.sources.consul.problems import LEFT_OUT, Raw
 
 KIND: Final = "policy"
 PREFIX: Final = f"{policy_records.PREFIX}{DEFAULT_MESH}/"
+MIRROR: Final = f"{policy_records.MIRROR}{DEFAULT_MESH}/"
 
 _PAIR: Final = "pair"
 
 
-def raw_documents(pairs: Iterable[KeyValue]) -> dict[str, Raw]:
-    """Return what stands at each key, still unread, by kind and name."""
-    return {key.label.strip(): {_PAIR: pair} for key, pair in policy_records.documents(pairs)}
+def raw_documents(pairs: Iterable[KeyValue], mirrored: Iterable[KeyValue] = ()) -> dict[str, Raw]:
+    """Return what stands at each key, still unread, by kind and name.
+
+    ``mirrored`` are copies of the primary's, which count where the zone has none of its own.
+    """
+    found = (*policy_records.of_mirror(mirrored), *pairs)
+    return {key.label.strip(): {_PAIR: pair} for key, pair in policy_records.documents(found)}
 
 
 def reader(kinds: Mapping[str, Kind] | None = None) -> Callable[[Raw], Document]:

@@ -34,11 +34,12 @@ _CONFIG = "config"
 _INTENTIONS = "connect/intentions"
 _VIPS = f"kv/{vips.PREFIX}"
 _POLICIES = f"kv/{policies.PREFIX}"
+_MIRROR = f"kv/{policies.MIRROR}"
 _ROLLOUTS = f"kv/{rollouts.PREFIX}"
 _ZONES = f"kv/{zone_records.PREFIX}"
 _POLICY = "default policy"
 _WHOLE_ZONE = frozenset(
-    {_CATALOG, _CONFIG, _INTENTIONS, _VIPS, _POLICIES, _ROLLOUTS, _ZONES, _POLICY}
+    {_CATALOG, _CONFIG, _INTENTIONS, _VIPS, _POLICIES, _MIRROR, _ROLLOUTS, _ZONES, _POLICY}
 )
 
 
@@ -89,6 +90,9 @@ class ConsulSource:
             self._knowledge.policies,
             self._knowledge.empties_policies,
         )
+        self._mirror = self._watch_keys(
+            _MIRROR, policies.MIRROR, self._knowledge.mirror, self._knowledge.empties_mirror
+        )
         self._rollouts = self._watch_keys(
             _ROLLOUTS,
             rollouts.PREFIX,
@@ -112,6 +116,7 @@ class ConsulSource:
             tasks.spawn("watch catalog", self._catalog.run(), forever=True)
             tasks.spawn("watch virtual addresses", self._vips.run(), forever=True)
             tasks.spawn("watch policies", self._policies.run(), forever=True)
+            tasks.spawn("watch the primary's policies", self._mirror.run(), forever=True)
             tasks.spawn("watch rollouts", self._rollouts.run(), forever=True)
             tasks.spawn("watch other zones", self._zones.run(), forever=True)
             tasks.spawn("watch config entries", self._watch_entries(tasks), forever=True)
@@ -139,6 +144,7 @@ class ConsulSource:
             *records,
             self._vips.status,
             self._policies.status,
+            self._mirror.status,
             self._rollouts.status,
             self._zones.status,
             self._policy.status,

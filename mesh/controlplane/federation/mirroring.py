@@ -1,0 +1,111 @@
+"""The primary's policies, copied into every other zone's own KV store.
+
+A zone that is cut off keeps them, and may lay policies of its own over them meanwhile.  What is in
+the primary is copied as it stands there; that it has nothing of a sudden is believed once it has
+lasted, as with everything that another zone says.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final, NoReturn
+
+from mesh.aio.backoff import Backoff
+from mesh.aio.clock import Clock
+from mesh.clients.consul import ConsulAddress, ConsulClient, ConsulError, KeyValue
+from mesh.clients.consul.policies import MOST
+from mesh.clients.consul.policy_records import MIRROR, PREFIX
+from mesh.controlplane.federation.belief import EMPTY_FOR
+
+_WAIT: Final = 10.0
+"""Seconds that a read waits for news."""
+_MARGIN: Final = 5.0
+_CONNECTIONS: Final = 2
+_UNLESS_PRIMARY: Final = 60.0
+"""Seconds between looks at which datacenter is the primary, where this one is."""
+
+Operation = Mapping[str, Any]
+
+logger = logging.getLogger(__name__)
+
+
+class Mirror:
+    """Keeps the copies true.  Only the leader runs it."""
+
+    def __init__(self, consul: ConsulClient, zone: str, clock: Clock) -> None:
+        """``consul`` is the zone's own."""
+        self._consul = consul
+        self._zone = zone
+        self._clock = clock
+        self._emptied: datetime | None = None
+
+    async def run(self) -> NoReturn:
+        """Copy until cancelled."""
+        backoff = Backoff(0.5, 10.0)
+        while True:
+            try:
+                primary = await primary_of(self._consul)
+                if primary in {"", self._zone}:
+                    await self._clock.sleep(_UNLESS_PRIMARY)
+                    continue
+                await self._follow(primary, backoff)
+            except ConsulError as error:
+                logger.warning(
+                    "the primary's policies are not copied", extra={"reason": str(error)}
+                )
+                await self._clock.sleep(backoff.next())
+
+    async def _follow(self, primary: str, backoff: Backoff) -> NoReturn:
+        address: ConsulAddress = replace(self._consul.address, datacenter=primary)
+        async with ConsulClient(address, max_connections=_CONNECTIONS, margin=_MARGIN) as theirs:
+            index = 0
+            while True:
+                answer = await theirs.kv_list(PREFIX, index=index, wait=_WAIT if index else 0)
+                index = answer.index if answer.index >= index else 0
+                await self._copy(answer.value)
+                backoff.reset()
+
+    async def _copy(self, wanted: tuple[KeyValue, ...]) -> None:
+        held = (await self._consul.kv_list(MIRROR)).value
+        now = self._clock.now()
+        if wanted or not held:
+            self._emptied = None
+        else:
+            self._emptied = self._emptied or now
+            if now - self._emptied < EMPTY_FOR:
+                return
+        operations = list(changes(wanted, held))
+        for begin in range(0, len(operations), MOST):
+            await self._consul.txn(operations[begin : begin + MOST])
+        if operations:
+            logger.info("the primary's policies are copied", extra={"changes": len(operations)})
+
+
+async def primary_of(consul: ConsulClient) -> str:
+    """Return the name of the primary datacenter; empty if there is none.
+
+    Raises:
+        ConsulError: Consul did not answer, or refused.
+
+    """
+    said = await consul.agent_self()
+    settings = said.get("DebugConfig") or {}
+    return str(settings.get("PrimaryDatacenter") or "")
+
+
+def changes(wanted: Iterable[KeyValue], held: Iterable[KeyValue]) -> Iterator[Operation]:
+    """Yield what makes the copies ``held`` those of ``wanted``, as Consul's transactions take it.
+
+    What comes is written before what goes: a policy that was renamed is never missing.
+    """
+    copies = {pair.key: pair.data for pair in held}
+    originals = {MIRROR + pair.key.removeprefix(PREFIX): pair.data for pair in wanted}
+    for key, value in originals.items():
+        if copies.get(key) != value:
+            yield {"KV": {"Verb": "set", "Key": key, "Value": base64.b64encode(value).decode()}}
+    for key in copies.keys() - originals.keys():
+        yield {"KV": {"Verb": "delete", "Key": key}}
