@@ -62,6 +62,11 @@ SECTIONS: Final[Sequence[Section]] = (
         "Look",
         (
             Entry("check", "Check what the mesh needs, and say what to do.", "mesh.cli.check"),
+            Entry(
+                "zones",
+                "List the zones of the mesh, and how well this one knows them.",
+                "mesh.cli.zones",
+            ),
             Entry("services", "List the services of a zone.", "mesh.cli.services"),
             Entry("proxies", "List the proxies that a zone serves.", "mesh.cli.proxies"),
             Entry("config", "Show the configuration of one proxy.", "mesh.cli.config"),

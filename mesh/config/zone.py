@@ -55,6 +55,7 @@ class EmbeddedSettings(Section):
     """The registry inside the process, for a laptop."""
 
     listen: HostPort = HostPort("127.0.0.1", 8500)
+    neighbours: dict[str, BaseUrl] = Field(default_factory=dict)
 
 
 class ConsulSettings(Section):

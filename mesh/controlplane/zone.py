@@ -52,6 +52,7 @@ from mesh.controlplane.view import View
 from mesh.embedded.server import EmbeddedRegistry
 from mesh.model.identity import ZoneId
 from mesh.model.traffic import WHOLE
+from mesh.model.violations import Report
 from mesh.sources.consul.problems import Problems
 from mesh.sources.consul.settings import WatchSettings
 from mesh.sources.consul.watch import ConsulSource
@@ -110,7 +111,7 @@ async def _start(
     """Start everything, or as much as ``ended`` leaves time for; ``stack`` undoes it in reverse."""
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     consul = await _consul(settings, stack, clock)
-    zone = ZoneId(settings.trust_domain, settings.zone or await _datacenter(consul))
+    zone = ZoneId(settings.trust_domain, await _named(settings, consul))
     issuer = issuer_for(settings, zone, clock)
     stack.push_async_callback(issuer.close)
     await issuer.start()
@@ -256,7 +257,11 @@ async def _consul(settings: ZoneSettings, stack: AsyncExitStack, clock: Clock) -
     else:
         token = token_file.read_or_make(settings.data_dir / REGISTRY_TOKEN)
         registry = EmbeddedRegistry(
-            settings.data_dir / "registry", token, settings.zone or _EMBEDDED_ZONE, clock=clock
+            settings.data_dir / "registry",
+            token,
+            settings.zone or _EMBEDDED_ZONE,
+            neighbours=settings.embedded.neighbours,
+            clock=clock,
         )
         place = settings.embedded.listen
         with explained("the embedded registry", place):
@@ -268,9 +273,22 @@ async def _consul(settings: ZoneSettings, stack: AsyncExitStack, clock: Clock) -
     return client
 
 
-async def _datacenter(consul: ConsulClient) -> str:
-    """Return the name of the datacenter that Consul is in, which is the zone's."""
-    return str((await consul.agent_self())["Config"]["Datacenter"])
+async def _named(settings: ZoneSettings, consul: ConsulClient) -> str:
+    """Return the zone's name, which is that of the datacenter that Consul is in.
+
+    Raises:
+        InvalidInputError: the settings say another.
+
+    """
+    datacenter = str((await consul.agent_self())["Config"]["Datacenter"])
+    if settings.zone not in {None, datacenter}:
+        report = Report("the configuration")
+        words = f"is {settings.zone}, and this Consul is the datacenter {datacenter}: "
+        report.add(
+            "zone", f"{words}: a zone is one datacenter. Leave it out, or ask another Consul"
+        )
+        report.close()
+    return datacenter
 
 
 async def _age(core: _Core, clock: Clock) -> NoReturn:

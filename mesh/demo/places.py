@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from mesh.clients.consul import ConsulAddress, ConsulClient
-from mesh.demo.loopback import HOST
+from mesh.demo.hosts import LOOPBACK, Host
 
 SERVED: Final = ("registry", "api", "xds", "metrics", "vault")
 """What has a port of its own."""
@@ -16,7 +16,7 @@ SERVED: Final = ("registry", "api", "xds", "metrics", "vault")
 
 @dataclass(slots=True)
 class Places:
-    """All state is below ``directory``.
+    """All state is below ``directory``, and everything listens on ``host``.
 
     ``consul`` is the URL of a real Consul and ``consul_token`` the file with its token, if it
     asks for one; without a URL, the zone embeds a registry.
@@ -26,11 +26,12 @@ class Places:
     consul: str = ""
     consul_token: Path | None = None
     ports: Mapping[str, int] = field(default_factory=dict)
+    host: Host = LOOPBACK
 
     @property
     def consul_url(self) -> str:
         """Consul's HTTP API, real or embedded."""
-        return self.consul or f"http://{HOST}:{self.ports['registry']}"
+        return self.consul or f"http://{self.host.at(self.ports['registry'])}"
 
     @property
     def consul_token_file(self) -> Path | None:
@@ -40,12 +41,12 @@ class Places:
     @property
     def zone_api(self) -> str:
         """``host:port`` of the zone's API."""
-        return f"{HOST}:{self.ports['api']}"
+        return self.host.at(self.ports["api"])
 
     @property
     def zone_xds(self) -> str:
         """``host:port`` of the zone's xDS server."""
-        return f"{HOST}:{self.ports['xds']}"
+        return self.host.at(self.ports["xds"])
 
     @property
     def admin_token_file(self) -> Path:

@@ -88,8 +88,8 @@ class Child:
                 await asyncio.sleep(_POLL)
         raise ProcessError(f"{self.name} was not ready after {_READY_WITHIN:.0f} s: {last}")
 
-    async def listens(self, port: int) -> None:
-        """Wait until a connection to ``port`` is taken.
+    async def listens(self, port: int, address: str = HOST) -> None:
+        """Wait until a connection to ``port`` of ``address`` is taken.
 
         Raises:
             ProcessError: that took too long, or the process ended.
@@ -98,13 +98,21 @@ class Child:
         for _ in range(round(_READY_WITHIN / _POLL)):
             self.check()
             try:
-                _, writer = await asyncio.open_connection(HOST, port)
+                _, writer = await asyncio.open_connection(address, port)
             except OSError:
                 await asyncio.sleep(_POLL)
             else:
                 writer.close()
                 return
         raise ProcessError(f"{self.name} does not listen on port {port}")
+
+    def freeze(self) -> None:
+        """Stop it where it is: it holds what it has, and answers nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self.process.send_signal(signal.SIGCONT)
 
     async def kill(self) -> None:
         """End it without warning, as a crash would."""
@@ -113,10 +121,11 @@ class Child:
         await self.process.wait()
 
     async def stop(self) -> None:
-        """Ask it to leave, and kill it if it does not."""
+        """Ask it to leave, frozen or not, and kill it if it does not."""
         if self.is_running:
             with contextlib.suppress(ProcessLookupError):
                 self.process.send_signal(signal.SIGTERM)
+                self.thaw()
         try:
             async with asyncio.timeout(_PATIENCE):
                 await self.process.wait()

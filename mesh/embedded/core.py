@@ -11,8 +11,9 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TypeVar
 
 from mesh.embedded import catalog
@@ -37,14 +38,16 @@ OWN_SERVICE = "consul"
 class Settings:
     """How the registry presents itself.
 
-    ``default_allow`` is the verdict on a call that no intention matches.  The shortest times
-    are Consul's; a test may lower them.
+    ``default_allow`` is the verdict on a call that no intention matches.  ``neighbours`` are the
+    URLs of the registries of other datacenters, by name.  The shortest times are Consul's; a test
+    may lower them.
     """
 
     datacenter: str = "dc1"
     token: str = ""
     default_allow: bool = False
     address: str = "127.0.0.1"
+    neighbours: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     shortest_session_ttl: float = 10.0
     shortest_deregister_after: float = 60.0
 

@@ -9,6 +9,7 @@ await registry.close()
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from aiohttp import web
@@ -48,17 +49,22 @@ class EmbeddedRegistry:
         datacenter: str = "dc1",
         *,
         default_allow: bool = False,
+        neighbours: Mapping[str, str] | None = None,
         settings: Settings | None = None,
         clock: Clock | None = None,
     ) -> None:
         """Keep the state below ``data_dir``.
 
         With a ``token`` every request must carry it.  ``default_allow`` is the verdict where
-        no intention matches.  ``settings`` gives everything at once, for tests.
+        no intention matches.  ``neighbours`` are the URLs of the registries of other datacenters,
+        by name.  ``settings`` gives everything at once, for tests.
         """
         self._data_dir = data_dir
         self._settings = settings or Settings(
-            datacenter=datacenter, token=token, default_allow=default_allow
+            datacenter=datacenter,
+            token=token,
+            default_allow=default_allow,
+            neighbours=neighbours or {},
         )
         self._clock = clock or SystemClock()
         self._tasks = Tasks("embedded registry")

@@ -51,7 +51,7 @@ _NO_LIMIT: Final = 2**32 - 1
 _IPPROTO_TCP: Final = 6
 _TCP_USER_TIMEOUT: Final = 18
 """Linux's numbers: the mesh's hosts are Linux, and on another the option is left out."""
-_UNACKNOWLEDGED: Final = 5_000
+_UNACKNOWLEDGED: Final = 3_000
 """Milliseconds."""
 _GATEWAY_CONNECT_TIMEOUT: Final = 2.0
 """Seconds: a gateway stands near the instances, and its caller waits for the handshake too."""

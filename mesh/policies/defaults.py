@@ -24,7 +24,7 @@ SAFE_RETRIES: Final = ("connect-failure", "refused-stream", "reset-before-reques
 RETRY_ATTEMPTS: Final = 2
 RETRY_BUDGET: Final = 20.0
 """Percent of the active requests."""
-MIN_RETRIES: Final = 3
+MIN_RETRIES: Final = 10
 CONSECUTIVE_FAILURES: Final = 5
 BASE_EJECTION: Final = 10.0
 MAX_EJECTION_PERCENT: Final = 50
@@ -45,6 +45,11 @@ SETTINGS: Final = Settings(
 )
 
 
+OUTLIER_FAILING_OVER: Final = replace(OUTLIER, max_ejection_percent=100, max_ejection=BASE_EJECTION)
+LIMITS_FAILING_OVER: Final = Limits(retry_budget=100.0, min_retries=20)
+CONNECT_TIMEOUT_FAILING_OVER: Final = 2.0
+"""Seconds."""
+
 PASSTHROUGH: Final = Passthrough(PassthroughMode.ALL)
 """Capturing is turned on for a proxy whose application already calls whom it needs, and must not
 break it: a database that nobody named, or the cloud's own metadata.  Services of the mesh do not
@@ -53,14 +58,20 @@ turn on it: they admit only whom an intention allows, by certificate.  One MeshP
 
 
 def failing_over(settings: Settings) -> Settings:
-    """Return ``settings`` where there is somebody else to turn to.
+    """Return ``settings`` where there is somebody else to turn to, or another zone to call.
 
-    Then every instance may be left out: what protects the rest where there is none would keep the
-    last failing one, and its calls, for as long as the registry believes in it.
+    Every instance may be left out there: what protects the rest where nobody else is would keep
+    the last failing one, and its calls, for as long as the registry believes in it.  A link
+    between zones fails silently: whoever does not answer soon is given up, and every call that
+    has reached nobody may be made again.  What was said by entries or policies stands.
     """
-    if settings.outlier is not OUTLIER:
-        return settings
-    return replace(settings, outlier=replace(OUTLIER, max_ejection_percent=100))
+    if settings.outlier is OUTLIER:
+        settings = replace(settings, outlier=OUTLIER_FAILING_OVER)
+    if settings.limits is SETTINGS.limits:
+        settings = replace(settings, limits=LIMITS_FAILING_OVER)
+    if "connect_timeout" not in settings.origins and settings.connect_timeout == CONNECT_TIMEOUT:
+        settings = replace(settings, connect_timeout=CONNECT_TIMEOUT_FAILING_OVER)
+    return settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +98,8 @@ def on_route(route: Route, protocol: Protocol) -> Route:
 DEFAULTS: Final = (
     Default(
         "Connect timeout",
-        "5 s",
-        "Consul's own; TLS included",
+        "5 s; 2 s where calls can fail over, or go to another zone",
+        "Consul's own; TLS included. A link between zones fails silently",
         "MeshTimeout `to[].default.connectionTimeout`",
     ),
     Default(
@@ -112,15 +123,16 @@ DEFAULTS: Final = (
     ),
     Default(
         "Retry budget",
-        "20 % of the active requests, at least 3",
-        "Retries must not multiply an overload",
+        "20 % of the active requests, at least 10; 100 %, at least 20, where calls can fail over",
+        "Retries must not multiply an overload; ten at a time let a quiet caller's calls outlive "
+        "an instance",
         "MeshRetry `to[].default.http.budget`",
     ),
     Default(
         "Outlier detection",
         "5 consecutive gateway errors (502, 503, 504) or local failures (connect, reset, "
-        "timeout); out for 10 s times the number of ejections; at most 50 % of the instances, "
-        "or all where there is somebody to fail over to",
+        "timeout); out for 10 s times the number of ejections; at most 50 % of the instances. "
+        "Where calls can fail over, or go to another zone: 10 s each time, and all of them",
         "An instance that keeps failing is left out before its health check notices",
         "MeshCircuitBreaker `to[].default.outlierDetection`",
     ),

@@ -307,7 +307,7 @@ class _Work:
         return Destination(
             resolved.selection,
             protocol,
-            failing_over(settings) if failover else settings,
+            failing_over(settings) if failover or target.elsewhere else settings,
             failover=failover,
             external=outside[0] if outside is not None else None,
         )

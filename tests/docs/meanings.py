@@ -11,6 +11,8 @@ ZONE: Final[Mapping[str, str]] = {
     "data_dir": "Directory for the admin token, the bundle and, without Vault, the CA.",
     "embedded": "Run the embedded registry instead of using Consul: `true`, or the settings below.",
     "embedded.listen": "Where the embedded registry listens.",
+    "embedded.neighbours": "URLs of the embedded registries of other zones, by name. All have the "
+    "same token (`registry-token` in `data_dir`).",
     "consul.url": "HTTP API of a Consul agent of this datacenter.",
     "consul.token_file": "File with the zone's ACL token.",
     "consul.ca_file": "CA of Consul's TLS.",

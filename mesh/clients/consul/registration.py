@@ -65,7 +65,8 @@ class Registration(Calls):
 
     async def datacenters(self) -> tuple[str, ...]:
         """Return every known datacenter, the nearest first; a dead one is still listed."""
-        return read(await self.library.catalog.datacenters(), _DATACENTERS.decode)
+        # The library sends no token along, which a registry may want.
+        return (await self._read("/v1/catalog/datacenters", _DATACENTERS.decode)).value
 
     async def catalog_register(self, entry: Mapping[str, Any], *, token: str = "") -> None:
         """Register with the catalog itself; ``entry`` is Consul's.

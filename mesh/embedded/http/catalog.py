@@ -101,7 +101,8 @@ async def _deregister(request: web.Request) -> web.StreamResponse:
 
 
 async def _datacenters(request: web.Request) -> web.StreamResponse:
-    return exchange.json([exchange.context(request).datacenter])
+    settings = exchange.context(request).core.settings
+    return exchange.json([settings.datacenter, *sorted(settings.neighbours)])
 
 
 async def _nodes(request: web.Request) -> web.StreamResponse:

@@ -21,6 +21,7 @@ from mesh.embedded import durations
 from mesh.embedded.checks import CheckRunner
 from mesh.embedded.core import Core
 from mesh.embedded.errors import RefusedError
+from mesh.embedded.http.neighbours import forward
 from mesh.embedded.store import Store
 from mesh.embedded.timers import SessionTimers
 from mesh.embedded.watchers import Watch
@@ -162,7 +163,9 @@ def _blocking(request: web.Request) -> tuple[int, float]:
 async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let in who may, and turn every refusal into an answer."""
     try:
-        _admit(request)
+        neighbour = _admit(request)
+        if neighbour:
+            return await forward(request, neighbour)
         return await handler(request)
     except RefusedError as error:
         return web.Response(status=error.status, text=str(error))
@@ -174,12 +177,17 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
         return web.Response(status=404)
 
 
-def _admit(request: web.Request) -> None:
+def _admit(request: web.Request) -> str:
+    """Return the URL of the neighbour that is asked; empty if it is this registry."""
     settings = context(request).core.settings
     if settings.token and not _has_token(request, settings.token):
         raise RefusedError("Permission denied", HTTPStatus.FORBIDDEN)
-    if request.query.get("dc", settings.datacenter) not in {"", settings.datacenter}:
+    asked = request.query.get("dc", "")
+    if asked in {"", settings.datacenter}:
+        return ""
+    if asked not in settings.neighbours:
         raise RefusedError("No path to datacenter")
+    return settings.neighbours[asked]
 
 
 def _has_token(request: web.Request, token: str) -> bool:

@@ -1,0 +1,88 @@
+"""``mesh zones``: what a zone knows of the others, for people and programs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from mesh.cli.zones import ZoneState, other_zone, own_zone
+from mesh.model.services import Protocol
+from mesh.model.zones import Exported, Gateway, Zone
+from mesh.sources.zones.document import ZoneDocument
+from mesh.sources.zones.record import ZoneRecord
+
+NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
+WEST = ZoneDocument(
+    Zone(
+        "west",
+        "mesh.test",
+        "PEM",
+        (Gateway("10.0.0.1", 10001),),
+        {"api": Exported(Protocol.HTTP, 2, {"v1": 1}), "db": Exported(Protocol.TCP, 0)},
+    ),
+    "sha256:ab",
+    ("10.0.0.9:5678",),
+    published_at=NOON,
+)
+KNOWN = ZoneRecord(WEST, NOON, NOON, skew=0.4, distance=12.34)
+
+
+def seen(known: ZoneRecord = KNOWN, *, after: float = 5.0, is_member: bool = True) -> ZoneState:
+    now = NOON + timedelta(seconds=after)
+    return other_zone("west", known.encode(), now, is_member=is_member)
+
+
+def test_a_zone_that_is_heard_is_ok() -> None:
+    state = seen()
+    assert state.row() == ("west", "ok", "5s ago", 1, "1/2", "12.3 ms", "same")
+    document = state.document()
+    assert document["gateways"] == [{"address": "10.0.0.1", "port": 10001}]
+    assert document["services"]["api"] == {"protocol": "http", "healthy": 2, "subsets": {"v1": 1}}
+    assert (document["state"], document["reason"]) == ("ok", "")
+
+
+@pytest.mark.parametrize(
+    ("known", "after", "is_member", "why"),
+    [
+        (replace(KNOWN, error="its Consul cannot be read"), 5, True, "its Consul cannot be read"),
+        (KNOWN, 60, True, "last read 1m0s ago: does `mesh zone` run here"),
+        (replace(KNOWN, read_at=NOON + timedelta(minutes=5)), 300, True, "said something 5m0s ago"),
+        (KNOWN, 5, False, "`mesh zone forget west`"),
+    ],
+)
+def test_one_that_is_not_is_stale_and_it_says_why(
+    known: ZoneRecord,
+    after: float,
+    is_member: bool,  # noqa: FBT001 - a parameter of the test
+    why: str,
+) -> None:
+    state = seen(known, after=after, is_member=is_member)
+    assert state.state == "stale"
+    assert why in state.why
+    # What is known of it stands.
+    assert state.document()["services"]["api"]["healthy"] == 2
+
+
+@pytest.mark.parametrize(
+    ("skew", "words"), [(299.0, "4m59s ahead"), (-7.0, "7s behind"), (4.9, "same")]
+)
+def test_a_clock_that_differs_is_told(skew: float, words: str) -> None:
+    assert seen(replace(KNOWN, skew=skew)).row()[-1] == words
+
+
+def test_a_zone_never_heard_of_is_unknown() -> None:
+    state = other_zone("east", None, NOON, is_member=True)
+    assert (state.state, state.row()[2:]) == ("unknown", ("",) * 5)
+    assert "nothing was heard of it yet" in state.why
+    assert other_zone("east", b"{", NOON, is_member=True).state == "unknown"
+
+
+def test_our_own_zone_is_what_it_publishes() -> None:
+    fresh = own_zone("west", WEST.encode(), NOON + timedelta(seconds=9))
+    assert fresh.row() == ("west", "this zone", "9s ago", 1, "1/2", "", "")
+    old = own_zone("west", WEST.encode(), NOON + timedelta(minutes=9))
+    assert old.state == "stale"
+    assert "9m0s old: is `mesh zone` running?" in old.why
+    assert own_zone("west", None, NOON).state == "unknown"
