@@ -76,6 +76,7 @@ class Canary:
     async def close(self) -> None:
         """Take back what was written to the registry."""
         if self._began:
+            self._began = False
             await self._estate.mesh(["delete", "MeshHTTPRoute", _POLICY])
             await self._consul.config_delete(_RESOLVER, "api")
 

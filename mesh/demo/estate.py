@@ -117,10 +117,15 @@ class Estate(Places):
         }
         self._vault = {"address": address, "mount": _MOUNT, "auth": {"approle": approle}}
 
-    async def start_consul(self, binary: str) -> None:
-        """Start a Consul server of our own from ``binary`` and use it."""
+    async def start_consul(self, binary: str, settings: Mapping[str, Any] | None = None) -> None:
+        """Start a Consul server of our own from ``binary`` and use it.
+
+        ``settings`` are laid over its own.
+        """
         home = self._home("consul")
-        self.consul = await start_consul(self._start, binary, home, host=self.host)
+        self.consul = await start_consul(
+            self._start, binary, home, host=self.host, settings=settings or {}
+        )
         self.owns_consul = True
 
     async def start_zone(self) -> None:
@@ -140,8 +145,9 @@ class Estate(Places):
             settings["embedded"] = {"listen": self.host.at(self.ports["registry"])}
         if self._vault:
             settings["ca"] = {"mode": "vault", "vault": self._vault}
-        for section, values in self.zone_settings.items():
-            settings[section] = {**settings.get(section, {}), **values}
+        for name, said in self.zone_settings.items():
+            is_section = isinstance(said, Mapping)
+            settings[name] = {**settings.get(name, {}), **said} if is_section else said
         # JSON is YAML.
         config.write_text(json.dumps(settings, indent=2))
         self.zone = await self._start("zone", [*_mesh(), "zone", "--config", str(config)])
@@ -199,6 +205,11 @@ class Estate(Places):
             },
             {},
         )
+
+    async def kill_proxy(self, service: Service) -> None:
+        """End a proxy as a power cut would: agent and Envoy, without a word to anybody."""
+        await service.child.kill()
+        _end_envoys(service.state)
 
     async def ready(self, *names: str) -> None:
         """Wait until the proxies known as ``names`` (all, if none is named) serve."""

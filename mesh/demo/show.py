@@ -18,6 +18,7 @@ from rich.table import Table
 
 from mesh.demo.estate import Estate
 from mesh.demo.processes import ProcessError
+from mesh.demo.second import SECOND, SecondZone
 from mesh.demo.story import Act, ActFailedError, NotOfferedError, Story
 
 _HELD: Final = "[green]√[/]"
@@ -51,9 +52,10 @@ async def perform(scene: Scene, console: Console) -> int:
     try:
         async with (
             Estate(directory, consul=scene.consul, consul_token=scene.consul_token) as estate,
+            Estate(directory / SECOND) as other,
             AsyncExitStack() as stack,
         ):
-            outcomes = await _play(estate, scene, stack, console)
+            outcomes = await _play((estate, other), scene, stack, console)
             _table(outcomes, console)
             failed = any(outcome.mark == _FAILED for outcome in outcomes)
             if failed:
@@ -69,18 +71,23 @@ async def perform(scene: Scene, console: Console) -> int:
 
 
 async def _play(
-    estate: Estate, scene: Scene, stack: AsyncExitStack, console: Console
+    estates: tuple[Estate, Estate], scene: Scene, stack: AsyncExitStack, console: Console
 ) -> list[Outcome]:
-    """Play the acts; ``stack`` ends what they started."""
-    if not scene.consul and (binary := shutil.which("consul")):
-        await estate.start_consul(binary)
+    """Play the acts, in the first of ``estates`` and then in both; ``stack`` ends what they began.
+
+    Beside a Consul that is given there is no second one.
+    """
+    estate = estates[0]
+    second = None if scene.consul else SecondZone(*estates)
+    if second is not None:
+        await second.prepare(shutil.which("consul"))
     outcomes = [
         await _act(Act("A certificate authority: OpenBao", lambda: _vault(estate)), console),
         await _act(Act("The control plane of one zone", lambda: _zone(estate)), console),
     ]
     if any(outcome.mark == _FAILED for outcome in outcomes):
         return outcomes
-    story = Story(estate)
+    story = Story(estate, second)
     stack.push_async_callback(story.close)
     for act in story.acts():
         outcomes.append(await _act(act, console))

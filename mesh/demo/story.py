@@ -25,6 +25,7 @@ from mesh.demo.canary import CALLS, Canary, take_over
 from mesh.demo.estate import Estate
 from mesh.demo.load import Load
 from mesh.demo.loopback import HOST, free_ports
+from mesh.demo.second import FIRST, GREETING, SECOND, SecondZone
 from mesh.model.intentions import Action, Intention, PathMatch, PathMatchKind, Permission
 
 _SECONDS: Final = 10.0
@@ -52,9 +53,10 @@ class Act:
 class Story:
     """The acts, over an estate with three services."""
 
-    def __init__(self, estate: Estate) -> None:
-        """Play on ``estate``, whose zone runs."""
+    def __init__(self, estate: Estate, second: SecondZone | None) -> None:
+        """Play on ``estate``, whose zone runs; ``second`` is where another zone can be."""
         self._estate = estate
+        self._second = second
         self._consul: ConsulClient = estate.client()
         self._entry = 0
         self._canary = Canary(estate, self._consul)
@@ -73,6 +75,7 @@ class Story:
             Act("A new version takes over under load", self.taken_over),
             Act("Certificates rotate under load", self.rotated),
             Act("The control plane dies under load", self.killed),
+            Act("A second zone stands in, under load", self.stood_in),
         )
 
     async def close(self) -> None:
@@ -215,11 +218,45 @@ class Story:
         took = await self._bite(Intention("web", "api", Action.DENY), HTTPStatus.FORBIDDEN)
         return f"{load.tally}; back again, an intention bit after {1000 * took:.0f} ms"
 
+    async def stood_in(self) -> str:
+        """Lose every api of the first zone, and get it back."""
+        second = self._second
+        if second is None:
+            raise NotOfferedError("needs a second datacenter: unset CONSUL_HTTP_ADDR")
+        await self._canary.close()
+        await self._consul.intentions.put(Intention("web", "api", Action.ALLOW))
+        await second.start(self._run)
+        await second.read_again()
+        await self._until("/orders/1", HTTPStatus.OK)
+        services = self._estate.services
+        async with Load(self._url("/orders/1")) as load:
+            await load.reach(_REQUESTS // 3)
+            await second.lose([services["api"], services["api-2"]])
+            await self._greeted(lambda text: text == GREETING)
+            await load.reach(_REQUESTS)
+            (port,) = free_ports(1)
+            back = await self._estate.start_proxy(
+                "api", app_port=port, upstreams=["db"], instance="api-3"
+            )
+            await self._run(Api(back.upstreams["db"]), port)
+            await self._estate.ready("api-3")
+            await self._greeted(lambda text: text != GREETING)
+            await load.reach(_REQUESTS // 3)
+        _expect(load.tally.failed == 0, str(load.tally))
+        return f"web → api in {SECOND} → db in {FIRST}, and home again; {load.tally}"
+
     # Tools
 
     async def _run(self, application: Database | Api | Web, port: int) -> None:
         await application.start(port)
         self._applications.append(application)
+
+    async def _greeted(self, wanted: Callable[[str], bool]) -> None:
+        """Wait until api's greeting is as ``wanted``."""
+        began = time.monotonic()
+        while not wanted((await self._get("/"))[1]):
+            if time.monotonic() - began > _SECONDS:
+                raise ActFailedError(f"the greeting is still {(await self._get('/'))[1]!r}")
 
     async def _check_names(self) -> None:
         taken = {"web", "api", "db"} & set((await self._consul.catalog_services()).value)

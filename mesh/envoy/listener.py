@@ -14,6 +14,7 @@ from envoy.config.core.v3 import (
     substitution_format_string_pb2,
 )
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
+from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
 from envoy.extensions.access_loggers.stream.v3 import stream_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
@@ -25,6 +26,10 @@ TrafficDirection = base_pb2.TrafficDirection
 BUFFER_LIMIT: Final = 262_144
 """Bytes a connection may buffer; Envoy's own default of 1 MiB invites memory exhaustion."""
 
+_HANDSHAKE_FAILED: Final = (
+    "[%START_TIME%] refused: mesh: the handshake of %DOWNSTREAM_REMOTE_ADDRESS%, who says to be "
+    "%DOWNSTREAM_PEER_URI_SAN%: %DOWNSTREAM_TRANSPORT_FAILURE_REASON%\n"
+)
 _NOT_FORWARDED: Final = ("NC", "UH", "UF", "URX")
 """Envoy's flags: no such cluster, nobody healthy, nobody reached, tried too often."""
 _EARLY_DATA: Final = 16_384
@@ -40,7 +45,11 @@ def listener(
     direction: base_pb2.TrafficDirection,
     transport: base_pb2.TransportSocket | None = None,
 ) -> listener_pb2.Listener:
-    """Return a listener with one filter chain."""
+    """Return a listener with one filter chain.
+
+    With a ``transport`` each handshake that fails leaves a line on stdout: who is turned away there
+    reaches no filter that could tell.
+    """
     chain = listener_components_pb2.FilterChain(filters=filters)
     if transport is not None:
         chain.transport_socket.CopyFrom(transport)
@@ -51,6 +60,13 @@ def listener(
         traffic_direction=direction,
     )
     result.per_connection_buffer_limit_bytes.value = BUFFER_LIMIT
+    if transport is not None:
+        log = result.access_log.add()
+        log.CopyFrom(_stdout(_HANDSHAKE_FAILED))
+        log.filter.extension_filter.name = "envoy.access_loggers.extension_filters.cel"
+        log.filter.extension_filter.typed_config.CopyFrom(
+            typed(cel_pb2.ExpressionFilter(expression="connection.transport_failure_reason != ''"))
+        )
     return result
 
 

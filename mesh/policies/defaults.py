@@ -46,7 +46,9 @@ SETTINGS: Final = Settings(
 
 
 OUTLIER_FAILING_OVER: Final = replace(OUTLIER, max_ejection_percent=100, max_ejection=BASE_EJECTION)
-LIMITS_FAILING_OVER: Final = Limits(retry_budget=100.0, min_retries=20)
+LIMITS_FAILING_OVER: Final = Limits(retries=1024)
+# Not by a share of the active requests: those that wait for one connection attempt fail together,
+# and once they have, none is active.
 CONNECT_TIMEOUT_FAILING_OVER: Final = 2.0
 """Seconds."""
 
@@ -123,7 +125,7 @@ DEFAULTS: Final = (
     ),
     Default(
         "Retry budget",
-        "20 % of the active requests, at least 10; 100 %, at least 20, where calls can fail over",
+        "20 % of the active requests, at least 10; 1024 at a time where calls can fail over",
         "Retries must not multiply an overload; ten at a time let a quiet caller's calls outlive "
         "an instance",
         "MeshRetry `to[].default.http.budget`",

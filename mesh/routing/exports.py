@@ -15,9 +15,12 @@ from mesh.world.snapshot import World
 def exported(world: World) -> frozenset[str]:
     """Return the names of the services that other zones may call.
 
-    Who has instances is not asked: a service whose last one has just gone is still one.
+    A service whose last instance has just gone is still one; and so is one that the catalog lost,
+    as long as its instances are still believed in: a registry that was restored empty has its
+    services back one by one.
     """
-    return world.catalog - {ZONE_GATEWAY}
+    believed = (name for name, found in world.instances.items() if found)
+    return world.catalog.union(believed) - {ZONE_GATEWAY}
 
 
 def selections(world: World, service: str) -> tuple[Selection, ...]:

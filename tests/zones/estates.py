@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from mesh.clients.consul import ConsulClient
-from mesh.demo.estate import Service
 from mesh.model.intentions import Action, Intention
 from tests.traffic.waiting import until
 from tests.zones.bed import Bed, Zone, made
@@ -104,13 +101,6 @@ async def three(
             await found.answers(caller.url("web", "api"), name)
             await found.answers(caller.url("web", "orders"), "b")
         yield found
-
-
-def kill_proxy(service: Service) -> None:
-    """Kill a proxy as a host that loses its power would: agent and Envoy, without a word."""
-    service.child.process.kill()
-    for file in service.state.glob("envoy-*.run"):
-        os.kill(json.loads(file.read_text())["pid"], signal.SIGKILL)
 
 
 async def _fill(zone: Zone, gateways: int, *, caller: bool) -> None:

@@ -23,7 +23,7 @@ from tests.zones.application import ZONE_HEADER
 
 _LATE: Final = 0.1
 """Seconds by which a call may be late before it is skipped."""
-_WORDS: Final = 80
+_WORDS: Final = 140
 """Letters kept of an answer that failed."""
 
 

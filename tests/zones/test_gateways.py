@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.traffic.waiting import until
-from tests.zones.estates import Three, kill_proxy, three
+from tests.zones.estates import Three, three
 from tests.zones.load import Load
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -55,7 +55,7 @@ async def test_a_gateway_that_is_killed_costs_what_was_under_way_on_it(tmp_path:
         await gateways_seen(found, 2)
         async with Load(targets(found), callers=IN_FLIGHT) as load:
             await load.reach(200)
-            kill_proxy(found.b.estate.services["gateway-1"])
+            await found.b.estate.kill_proxy(found.b.estate.services["gateway-1"])
             await load.reach(600)
         assert load.calls["local"].failed == 0
         assert load.calls["across"].failed <= IN_FLIGHT
@@ -67,7 +67,7 @@ async def test_a_gateway_that_is_killed_costs_what_was_under_way_on_it(tmp_path:
         await found.apply(found.a, RETRY)
         async with Load(targets(found), callers=IN_FLIGHT) as load:
             await load.reach(200)
-            kill_proxy(found.b.estate.services["gateway-2"])
+            await found.b.estate.kill_proxy(found.b.estate.services["gateway-2"])
             await load.reach(600)
         assert load.failed == 0, str(load)
 

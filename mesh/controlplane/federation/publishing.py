@@ -76,7 +76,7 @@ class Publisher:
 
     async def _publish(self) -> None:
         world = self._hub.world
-        has_gateways = ZONE_GATEWAY in world.catalog
+        has_gateways = ZONE_GATEWAY in world.catalog or bool(world.instances.get(ZONE_GATEWAY))
         followed = exported(world) | {ZONE_GATEWAY} if has_gateways else frozenset[str]()
         self._hub.follow(followed)
         if self._written is None and not followed <= world.instances.keys():

@@ -106,6 +106,15 @@ def test_an_instance_that_goes_touches_its_endpoints_only() -> None:
     assert after[CLUSTER] is before[CLUSTER]
 
 
+def test_a_service_that_the_catalog_lost_is_let_in_while_its_instances_are_believed_in() -> None:
+    zone = Zone()
+    first = InstancesChanged("api", (instance("api-1", "10.0.0.1"),))
+    zone.say(CatalogChanged(frozenset({"api"})), first)
+    zone.renderer.connect(1, NEED)
+    assert not zone.say(CatalogChanged(frozenset()))
+    assert zone.renderer.needed == {"api"}
+
+
 def test_nothing_is_held_for_a_gateway_that_left() -> None:
     zone = Zone()
     zone.say(CatalogChanged(frozenset({"api"})), InstancesChanged("api", ()))
