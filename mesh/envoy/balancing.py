@@ -27,6 +27,8 @@ def balance(cluster: Any, balancing: LoadBalancing) -> None:
     What another algorithm would heed is left out: a merge of policies can bring it along.
     """
     cluster.lb_policy = _POLICIES[balancing.algorithm]
+    if balancing.affinity:
+        cluster.common_lb_config.locality_weighted_lb_config.SetInParent()
     if balancing.algorithm is Balancing.LEAST_REQUEST:
         if balancing.choices is not None:
             cluster.least_request_lb_config.choice_count.value = balancing.choices

@@ -39,6 +39,7 @@ def prioritised(
     groups: Sequence[Group],
     *,
     near: Callable[[Instance], bool] | None = None,
+    parts: Callable[[Instance], int] | None = None,
     spill_below: int | None = None,
 ) -> endpoint_pb2.ClusterLoadAssignment:
     """Return the usable instances of ``groups``, each of which stands in for those before it.
@@ -47,7 +48,8 @@ def prioritised(
     changes place when one comes up.  It gets traffic once no instance before it is healthy, as
     Consul's failover does, or with ``spill_below`` what is missing once fewer than so many percent
     of those before it are healthy.  With ``near`` each group is two: what is near, and the rest,
-    which Envoy lets help out already when the near ones become too few (below 72%).
+    which Envoy lets help out already when the near ones become too few (below 72%).  With ``parts``
+    the calls of a group are shared out: those with the same number of parts get so many together.
     """
     result = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
     usable = [_usable(group) for group in groups]
@@ -56,13 +58,29 @@ def prioritised(
     while usable and not usable[-1][0]:
         usable.pop()
     for priority, group in enumerate(usable):
-        _place(result.endpoints.add(priority=priority), group)
+        _add(result, priority, group, parts)
     if spill_below is not None:
         # A level gets all traffic while its healthy share times the factor is at least 100%.
         result.policy.overprovisioning_factor.value = ceil(_WHOLE * _WHOLE / spill_below)
     elif near is None and len(usable) > 1:
         result.policy.overprovisioning_factor.value = _UNTIL_THE_LAST
     return result
+
+
+def _add(result: Any, priority: int, group: Group, parts: Callable[[Instance], int] | None) -> None:
+    if parts is None:
+        _place(result.endpoints.add(priority=priority), group)
+        return
+    instances, match = group
+    shared: dict[int, list[Instance]] = {}
+    for instance in instances:
+        shared.setdefault(parts(instance), []).append(instance)
+    for weight, sharing in sorted(shared.items(), reverse=True):
+        # Localities of one priority must differ; their names say nothing else.
+        added = result.endpoints.add(priority=priority)
+        added.locality.sub_zone = f"{weight} parts"
+        added.load_balancing_weight.value = weight
+        _place(added, (sharing, match))
 
 
 def assignment_of(name: str, address: str, port: int) -> endpoint_pb2.ClusterLoadAssignment:

@@ -162,11 +162,20 @@ class ZoneRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Affinity:
+    """Instances that have what the caller has under the label ``key`` get ``weight`` parts."""
+
+    key: str
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
 class LoadBalancing:
     """How an instance is chosen.
 
     ``hashing`` is what routes to the target hash by.  ``local_first`` prefers instances of the
-    caller's own locality as long as they are healthy enough.  ``cross_zone`` says which zones
+    caller's own locality as long as they are healthy enough; by ``affinity`` they share the calls
+    with the others, of whom all together get one part.  ``cross_zone`` says which zones
     stand in for this one (None: all, the nearest first), and ``spill_below`` from which share of
     usable instances on they do, in percent (None: once there is none).
     """
@@ -180,6 +189,7 @@ class LoadBalancing:
     slow_start_aggression: float | None = None
     hashing: tuple[HashPolicy, ...] = ()
     local_first: bool = False
+    affinity: tuple[Affinity, ...] = ()
     cross_zone: tuple[ZoneRule, ...] | None = None
     spill_below: int | None = None
 

@@ -123,14 +123,16 @@ class Cluster(Part):
 class Endpoints(Part):
     """Where the instances of a target answer, and those that it fails over to.
 
-    ``near`` is the caller's locality, if instances there come first.  Of the services ``shut``,
-    which the caller may not call, he is told nothing.
+    ``near`` is the caller's locality, if instances there come first; ``labels`` are those of the
+    caller by which the calls are shared out.  Of the services ``shut``, which the caller may not
+    call, he is told nothing.
     """
 
     name: str
     destination: Same[Destination]
     near: str = ""
     shut: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
 
     def reads(self) -> tuple[Facet, ...]:
         """Only the instances of its services, and the gateways of other zones where they are."""
@@ -155,12 +157,26 @@ class Endpoints(Part):
             for one in destination.selections
         ]
         near = self._is_near if self.near else None
-        spill = destination.settings.balancing.spill_below
-        places = endpoint.prioritised(self.name, groups, near=near, spill_below=spill)
+        balancing = destination.settings.balancing
+        places = endpoint.prioritised(
+            self.name,
+            groups,
+            near=near,
+            parts=self._parts if balancing.affinity else None,
+            spill_below=balancing.spill_below,
+        )
         return (pack(self.name, places),)
 
     def _selected(self, world: World, selection: Selection) -> tuple[Instance, ...]:
         return () if selection.target.service in self.shut else selected(world, selection)
+
+    def _parts(self, instance: Instance) -> int:
+        own = dict(self.labels)
+        for affinity in self.destination.value.settings.balancing.affinity:
+            there = instance.meta.get(affinity.key) or instance.node_meta.get(affinity.key)
+            if there and there == own.get(affinity.key):
+                return affinity.weight
+        return 1
 
     def _is_near(self, instance: Instance) -> bool:
         return locality(instance) == self.near

@@ -88,8 +88,11 @@ def reached(
     named, same = name or destination.target.name, Same(destination)
     yield Cluster(named, same)
     if destination.external is None:
-        near = need.locality if destination.settings.balancing.local_first else ""
-        yield Endpoints(named, same, near, shut_out(world, need.service, destination))
+        balancing = destination.settings.balancing
+        near = need.locality if balancing.local_first else ""
+        keys = {one.key for one in balancing.affinity}
+        labels = tuple(one for one in need.labels if one[0] in keys)
+        yield Endpoints(named, same, near, shut_out(world, need.service, destination), labels)
 
 
 def may_reach(world: World, caller: str, destination: Destination) -> bool:

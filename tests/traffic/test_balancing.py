@@ -184,6 +184,18 @@ async def test_the_far_take_over_when_no_near_instance_is_left(bed: Bed) -> None
     assert await bed.tally(20) == {"api-1": 20}
 
 
+async def test_the_near_get_more_of_the_calls_and_the_others_some(bed: Bed) -> None:
+    shared = "localityAwareness: {localZone: {affinityTags: [{key: locality, weight: 3}]}}"
+    await bed.apply(strategy(f"loadBalancer: {{type: RoundRobin}}, {shared}"))
+    found = await in_turn(bed, 60)
+    assert found["api-1"] == 45
+    assert {found["api-2"], found["api-3"]} <= {7, 8}
+    # A label that nobody shares leaves everybody his part.
+    other = "localityAwareness: {localZone: {affinityTags: [{key: rack, weight: 3}]}}"
+    await bed.apply(strategy(f"loadBalancer: {{type: RoundRobin}}, {other}"))
+    assert await in_turn(bed, 60) == {"api-1": 20, "api-2": 20, "api-3": 20}
+
+
 async def test_slow_start_serves(bed: Bed) -> None:
     slow = "slowStart: {window: 10s, aggression: 2}"
     for algorithm in ("RoundRobin", "LeastRequest"):

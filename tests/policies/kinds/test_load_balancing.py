@@ -6,7 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from mesh.model.destinations import Balancing, HashKind, HashPolicy, LoadBalancing, Settings
+from mesh.model.destinations import (
+    Balancing,
+    HashKind,
+    HashPolicy,
+    LoadBalancing,
+    Settings,
+    ZoneRule,
+)
 from mesh.model.services import Protocol
 from mesh.policies.kinds.load_balancing import KIND
 from tests.policies.kinds import documents, reading
@@ -75,6 +82,37 @@ def test_slow_start_and_locality() -> None:
         """)
 
     assert found == LoadBalancing(slow_start=30.0, slow_start_aggression=2.0, local_first=True)
+
+
+def test_calls_are_shared_out_by_tags() -> None:
+    tags = "[{key: host}, {key: room}, {key: region}]"
+    found = _balancing(f"localityAwareness: {{localZone: {{affinityTags: {tags}}}}}")
+    assert [(one.key, one.weight) for one in found.affinity] == [
+        ("host", 900),
+        ("room", 90),
+        ("region", 9),
+    ]
+
+
+def test_zones_stand_in_as_the_rules_say() -> None:
+    found = _balancing("""
+        localityAwareness:
+          crossZone:
+            failover:
+              - {from: {zones: [here, near]}, to: {type: Only, zones: [west, east]}}
+              - {to: {type: AnyExcept, zones: [far]}}
+              - {to: {type: Any}}
+              - {to: {type: None}}
+            failoverThreshold: {percentage: 70}
+        """)
+    assert found.cross_zone == (
+        ZoneRule(("here", "near"), ("west", "east")),
+        ZoneRule((), ("far",), others=True),
+        ZoneRule(others=True),
+        ZoneRule(),
+    )
+    assert found.spill_below == 70
+    assert _balancing("localityAwareness: {crossZone: {failover: []}}").cross_zone == ()
 
 
 def test_what_is_unsaid_stays() -> None:
@@ -165,12 +203,21 @@ def test_everything_that_does_not_go_together_is_told_at_once() -> None:
                 ringHash: {minRingSize: 2, maxRingSize: 1}
               hashPolicies: [{type: SourceIP}]
               slowStart: {window: 1s}
+              localityAwareness:
+                preferLocal: true
+                localZone: {affinityTags: [{key: room}]}
+                crossZone:
+                  failover: [{to: {type: Only}}, {to: {type: Any, zones: [west]}}]
         """,
     )
+    aware = "spec.to[0].default.localityAwareness"
 
     assert found == {
         "spec.to[0].default.loadBalancer.maglev": "is for type Maglev, not Random",
         "spec.to[0].default.loadBalancer.ringHash": "minRingSize is greater than maxRingSize",
         "spec.to[0].default.hashPolicies": "Random hashes nothing; use RingHash or Maglev",
         "spec.to[0].default.slowStart": "Random has no slow start; use RoundRobin or LeastRequest",
+        f"{aware}.localZone": "shares the calls out, which preferLocal does not; give one of them",
+        f"{aware}.crossZone.failover[0].to.zones": "is needed with type Only",
+        f"{aware}.crossZone.failover[1].to.zones": "says nothing with type Any",
     }

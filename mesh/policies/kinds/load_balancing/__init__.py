@@ -20,6 +20,7 @@ from mesh.model.services import Protocol
 from mesh.policies.kind import Kind, Violations
 from mesh.policies.kinds.load_balancing.cross_zone import CrossZone, check_cross_zone, cross_zone
 from mesh.policies.kinds.load_balancing.hashing import HashModel
+from mesh.policies.kinds.load_balancing.local_zone import LocalZone, local_zone
 from mesh.policies.shape import Strict, given
 from mesh.policies.spec import ToSpec
 from mesh.policies.units import Duration
@@ -99,6 +100,8 @@ class LocalityAwareness(Strict):
 
     prefer_local: bool | None = None
     """Instances of the caller's own locality get the calls while enough of them are healthy."""
+    local_zone: LocalZone | None = None
+    """How calls are shared out among the instances of the caller's zone."""
     cross_zone: CrossZone | None = None
     """Which zones stand in for the caller's own; without, all of them, the nearest first."""
 
@@ -136,6 +139,7 @@ def _on_target(conf: Strategy, settings: Settings, protocol: Protocol) -> Settin
     if conf.locality_awareness is not None:
         aware = conf.locality_awareness
         fields |= given(local_first=aware.prefer_local)
+        fields |= local_zone(aware.local_zone) if aware.local_zone is not None else {}
         fields |= cross_zone(aware.cross_zone) if aware.cross_zone is not None else {}
     return replace(settings, balancing=_fitting(replace(settings.balancing, **fields)))
 
@@ -168,6 +172,9 @@ def _check(spec: StrategySpec) -> Violations:
     for index, to in enumerate(spec.to):
         place, conf = f"to[{index}].default", to.default
         aware = conf.locality_awareness
+        if aware is not None and aware.prefer_local and aware.local_zone is not None:
+            wrong = "shares the calls out, which preferLocal does not; give one of them"
+            yield f"{place}.localityAwareness.localZone", wrong
         if aware is not None and aware.cross_zone is not None:
             yield from check_cross_zone(f"{place}.localityAwareness.crossZone", aware.cross_zone)
         balancer = conf.load_balancer
