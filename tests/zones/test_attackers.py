@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from mesh.model.identity import WorkloadId
 from mesh.model.intentions import Action
@@ -17,10 +19,21 @@ from tests.agent.pki import Authority
 from tests.traffic.waiting import until
 from tests.zones.estates import Three, three
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(180),
+]
 
 DOMAIN = "demo.mesh"
 REQUEST = b"GET / HTTP/1.1\r\nhost: orders\r\nconnection: close\r\n\r\n"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def found(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Three]:
+    """The three zones, for all tests of the module."""
+    async with three(tmp_path_factory.mktemp("zones")) as zones:
+        yield zones
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,56 +99,55 @@ def outsider(directory: Path, identity: WorkloadId) -> Attacker:
     return Attacker(directory / "forged.pem", directory / "forged.key")
 
 
-async def test_refusals_at_the_destination(tmp_path: Path) -> None:
-    async with three(tmp_path) as found:
-        orders = sni("orders", "b", DOMAIN)
-        web = insider(found, "web")
-        assert b"200 OK" in await asked(found, web, orders)
-        # A workload of zone a asks for zone b's service, for which it has no intention.
-        await found.allow("web", "orders", Action.DENY)
+async def test_refusals_at_the_destination(found: Three) -> None:
+    orders = sni("orders", "b", DOMAIN)
+    web = insider(found, "web")
+    assert b"200 OK" in await asked(found, web, orders)
+    # A workload of zone a asks for zone b's service, for which it has no intention.
+    await found.allow("web", "orders", Action.DENY)
 
-        async def denied() -> bool | None:
-            return True if not await asked(found, web, orders) else None
+    async def denied() -> bool | None:
+        return True if not await asked(found, web, orders) else None
 
-        await until("the destination refuses", denied, patience=30)
-        await logged(log_of(found, "orders-1"), "/dc/a/svc/web: TLS_error")
-        # Its own proxy tells it so in words, and makes no connection.
-        status, words = await found.status(found.a.url("web", "orders"))
-        assert status == 403
-        assert "mesh intention allow web orders" in words
-
-
-async def test_refusals_at_the_gateway(tmp_path: Path) -> None:
-    async with three(tmp_path) as found:
-        web = insider(found, "web")
-        log = log_of(found, "gateway-1")
-        for name in (
-            sni("stolen", "b", DOMAIN),
-            sni("orders", "c", DOMAIN),
-            sni("orders", "b", "other.mesh"),
-            "mesh:zone",
-            "example.com",
-        ):
-            assert not await asked(found, web, name)
-            if ":" not in name:
-                await logged(log, name)
-        assert "mesh-gateway" not in json.dumps(sorted(await _exported(found)))
+    await until("the destination refuses", denied, patience=30)
+    await logged(log_of(found, "orders-1"), "/dc/a/svc/web: TLS_error")
+    # Its own proxy tells it so in words, and makes no connection.
+    status, words = await found.status(found.a.url("web", "orders"))
+    assert status == 403
+    assert "mesh intention allow web orders" in words
+    await found.allow("web", "orders")
+    await found.answers(found.a.url("web", "orders"), "b")
 
 
-async def test_a_certificate_of_a_wrong_authority_is_refused(tmp_path: Path) -> None:
-    async with three(tmp_path) as found:
-        orders = sni("orders", "b", DOMAIN)
-        for number, domain in enumerate((DOMAIN, "other.mesh")):
-            directory = tmp_path / f"forger-{number}"
-            directory.mkdir()
-            forger = outsider(directory, WorkloadId(domain, "a", "web"))
-            assert not await asked(found, forger, orders)
-            await logged(
-                log_of(found, "orders-1"), f"spiffe://{domain}/ns/default/dc/a/svc/web: TLS_error"
-            )
-        # Nor is a caller without any.
-        assert not await asked(found, None, orders)
-        assert b"200 OK" in await asked(found, insider(found, "web"), orders)
+async def test_refusals_at_the_gateway(found: Three) -> None:
+    web = insider(found, "web")
+    log = log_of(found, "gateway-1")
+    for name in (
+        sni("stolen", "b", DOMAIN),
+        sni("orders", "c", DOMAIN),
+        sni("orders", "b", "other.mesh"),
+        "mesh:zone",
+        "example.com",
+    ):
+        assert not await asked(found, web, name)
+        if ":" not in name:
+            await logged(log, name)
+    assert "mesh-gateway" not in json.dumps(sorted(await _exported(found)))
+
+
+async def test_a_certificate_of_a_wrong_authority_is_refused(found: Three, tmp_path: Path) -> None:
+    orders = sni("orders", "b", DOMAIN)
+    for number, domain in enumerate((DOMAIN, "other.mesh")):
+        directory = tmp_path / f"forger-{number}"
+        directory.mkdir()
+        forger = outsider(directory, WorkloadId(domain, "a", "web"))
+        assert not await asked(found, forger, orders)
+        await logged(
+            log_of(found, "orders-1"), f"spiffe://{domain}/ns/default/dc/a/svc/web: TLS_error"
+        )
+    # Nor is a caller without any.
+    assert not await asked(found, None, orders)
+    assert b"200 OK" in await asked(found, insider(found, "web"), orders)
 
 
 async def _exported(found: Three) -> dict[str, object]:

@@ -49,6 +49,48 @@ async def test_a_zones_whole_consul_is_lost_and_restored_empty(tmp_path: Path) -
         assert load.failed == 0, str(load)
 
 
+async def test_a_zone_removed_for_good_leaves_nothing_behind(tmp_path: Path) -> None:
+    async with three(tmp_path) as found:
+        web = found.a.estate.services["web"]
+
+        async def dialled() -> bool:
+            code, output, _ = await found.a.estate.mesh_result(
+                ["config", "endpoints", "--proxy", "web/web-1", "-o", "json"]
+            )
+            assert code == 0
+            return found.c.host.address in output
+
+        assert await dialled()
+        # One that is alive is not forgotten by mistake.
+        code, _, errors = await found.a.estate.mesh_result(["zone", "forget", "c"])
+        assert code == 1
+        assert "zone c was heard just now" in errors
+        async with Load({"local": found.a.url("web", "api")}, seconds=150) as load:
+            await asyncio.gather(*(each.child.stop() for each in found.c.estate.services.values()))
+            zone = found.c.estate.zone
+            assert zone is not None
+            await zone.stop()
+            await found.c.consul.put("agent/leave")
+
+            async def forgotten() -> bool | None:
+                code, _, _ = await found.a.estate.mesh_result(["zone", "forget", "c"])
+                return True if code == 0 else None
+
+            await until("c may be forgotten", forgotten, patience=90)
+
+            async def nothing_left() -> bool | None:
+                async with ConsulClient(found.a.consul.address) as client:
+                    keys = (await client.kv_keys("mesh/")).value
+                left = [key for key in keys if key.endswith("/c")]
+                return None if left or await dialled() else True
+
+            await until("nothing of c is left", nothing_left, patience=30)
+            assert "c" not in await found.zones_seen(found.a)
+            await load.reach(100)
+        assert load.failed == 0
+        assert web.child.is_running
+
+
 async def test_a_clock_minutes_ahead_is_told_and_harms_nobody(tmp_path: Path) -> None:
     async with three(tmp_path) as found:
         zone = found.c.estate.zone

@@ -89,6 +89,7 @@ class OtherZone:
         self._index = 0
         self._emptied: datetime | None = None
         self._average: float | None = None
+        self._written: ZoneRecord | None = None
         self._written_at = 0.0
 
     async def run(self) -> None:
@@ -178,16 +179,19 @@ class OtherZone:
     async def _keep(self) -> NoReturn:
         while True:
             await self._clock.sleep(_REWRITE_EVERY / 5)
-            if self._clock.monotonic() - self._written_at >= _REWRITE_EVERY:
+            is_due = self._clock.monotonic() - self._written_at >= _REWRITE_EVERY
+            # Of a zone that is silent there is nothing to write.
+            if is_due and self._known != self._written:
                 await self._write()
 
     async def _write(self) -> None:
         if self._known is None:
             return
         key = record.PREFIX + self._name
+        known = self._known
         self._written_at = self._clock.monotonic()
         try:
-            written = await self._own.kv_put(key, self._known.encode(), cas=self._index)
+            written = await self._own.kv_put(key, known.encode(), cas=self._index)
             held = (await self._own.kv_get(key)).value
         except ConsulError as error:
             logger.warning("record not written", extra={"other": self._name, "reason": str(error)})
@@ -195,6 +199,7 @@ class OtherZone:
             self._written_at = self._clock.monotonic() - _REWRITE_EVERY
             return
         self._index = held.modify_index if held is not None else 0
+        self._written = known if written else None
         if not written and held is None:
             # Somebody has forgotten the zone: only what it says from now on counts.
             self._known, self._average, self._emptied = None, None, None
