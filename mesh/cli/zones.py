@@ -115,10 +115,20 @@ async def read_zones(address: ConsulAddress, now: datetime) -> list[ZoneState]:
 
     """
     async with ConsulClient(address) as client:
-        own = str((await client.agent_self())["Config"]["Datacenter"])
-        said = (await client.kv_get(document.PREFIX + own)).value
-        records = (await client.kv_list(record.PREFIX)).value
-        datacenters = await client.datacenters()
+        return await ask_zones(client, now)
+
+
+async def ask_zones(client: ConsulClient, now: datetime) -> list[ZoneState]:
+    """Ask ``client`` likewise.
+
+    Raises:
+        ConsulError: Consul did not answer, or refused.
+
+    """
+    own = str((await client.agent_self())["Config"]["Datacenter"])
+    said = (await client.kv_get(document.PREFIX + own)).value
+    records = (await client.kv_list(record.PREFIX)).value
+    datacenters = await client.datacenters()
     held = {pair.key.removeprefix(record.PREFIX): pair.data for pair in records}
     others = sorted({*datacenters, *held} - {own})
     return [

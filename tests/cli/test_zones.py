@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from mesh.cli.checks.other_zones import judge
 from mesh.cli.zones import ZoneState, other_zone, own_zone
 from mesh.model.services import Protocol
 from mesh.model.zones import Exported, Gateway, Zone
@@ -86,3 +87,29 @@ def test_our_own_zone_is_what_it_publishes() -> None:
     assert old.state == "stale"
     assert "9m0s old: is `mesh zone` running?" in old.why
     assert own_zone("west", None, NOON).state == "unknown"
+
+
+def levels(own: ZoneState, *others: ZoneState) -> list[tuple[str, str]]:
+    return [(found.level.value, found.text) for found in judge(own, others)]
+
+
+def test_a_check_names_what_deserves_a_look() -> None:
+    own = own_zone("east", _of("east", WEST), NOON + timedelta(seconds=1))
+    assert levels(own) == [("ok", "there is no other zone")]
+    assert levels(own, seen()) == [("ok", "1 other zones, all heard")]
+    bare = replace(WEST, zone=replace(WEST.zone, gateways=()))
+    lonely = own_zone("east", _of("east", bare), NOON + timedelta(seconds=1))
+    told = levels(
+        lonely,
+        seen(replace(KNOWN, error="its Consul cannot be read")),
+        seen(replace(KNOWN, document=bare, skew=300.0)),
+    )
+    assert [level for level, _ in told] == ["warning"] * 4
+    assert "zone west is stale: its Consul cannot be read" in told[0][1]
+    assert "zone west has no gateway: it cannot be called" in told[1][1]
+    assert "differs by 300 s" in told[2][1]
+    assert "nobody in another zone can call it" in told[3][1]
+
+
+def _of(name: str, said: ZoneDocument) -> bytes:
+    return replace(said, zone=replace(said.zone, name=name)).encode()

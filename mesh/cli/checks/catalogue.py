@@ -14,6 +14,7 @@ from mesh.cli.checks.consul_version import ConsulVersion
 from mesh.cli.checks.local_envoy import LocalEnvoy
 from mesh.cli.checks.local_openssl import LocalOpenssl
 from mesh.cli.checks.model import Section
+from mesh.cli.checks.other_zones import OtherZones
 from mesh.cli.checks.surroundings import Surroundings, ZonePlace
 from mesh.cli.checks.vault_policy import VaultPolicy
 from mesh.cli.checks.vault_unsealed import VaultUnsealed
@@ -41,6 +42,7 @@ def consul(surroundings: Surroundings) -> Section:
         ConsulDefaultPolicy(client),
         ConsulEntries(surroundings),
         ConsulRoutes(surroundings),
+        OtherZones(client, clock),
         ClockSkew("Consul", consul_clock(client.address), clock),
     )
     return Section("Consul", checks)

@@ -1,0 +1,55 @@
+"""Every other zone is heard, can be called, and agrees on the time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from mesh.aio.clock import Clock
+from mesh.cli.checks.model import Finding, ok, warning
+from mesh.cli.zones import SKEWED, ZoneState, ask_zones
+from mesh.clients.consul import ConsulClient
+
+_OWN: Final = "this zone"
+
+
+class OtherZones:
+    """Asks Consul what its zone knows of the others."""
+
+    title = "other zones"
+    vital = False
+
+    def __init__(self, consul: ConsulClient, clock: Clock) -> None:
+        """Ask ``consul``."""
+        self._consul = consul
+        self._clock = clock
+
+    async def run(self) -> Sequence[Finding]:
+        """Look at each zone."""
+        own, *others = await ask_zones(self._consul, self._clock.now())
+        return judge(own, others)
+
+
+def judge(own: ZoneState, others: Sequence[ZoneState]) -> list[Finding]:
+    """Name each zone that is silent, cannot be called, or whose clock differs."""
+    if not others:
+        return [ok("there is no other zone")]
+    found = [finding for zone in others for finding in _of(zone)]
+    if own.state == _OWN and own.known is not None and not own.known.zone.gateways:
+        text = f"zone {own.zone} has no gateway: nobody in another zone can call it"
+        found.append(warning(text, "Run two of `mesh gateway --ingress` in it."))
+    return found or [ok(f"{len(others)} other zones, all heard")]
+
+
+def _of(zone: ZoneState) -> list[Finding]:
+    remedy = "See `mesh zones`. What is known of it stands meanwhile."
+    if zone.why:
+        return [warning(f"zone {zone.zone} is {zone.state}: {zone.why}", remedy)]
+    found = []
+    if zone.known is not None and not zone.known.zone.gateways:
+        text = f"zone {zone.zone} has no gateway: it cannot be called"
+        found.append(warning(text, "Run two of `mesh gateway --ingress` there."))
+    if zone.skew is not None and abs(zone.skew) >= SKEWED.total_seconds():
+        text = f"the clock of zone {zone.zone} differs by {abs(zone.skew):.0f} s"
+        found.append(warning(text, "Set the clocks: is NTP running, here and there?"))
+    return found
