@@ -51,6 +51,8 @@ LIMITS_FAILING_OVER: Final = Limits(retries=1024)
 # and once they have, none is active.
 CONNECT_TIMEOUT_FAILING_OVER: Final = 2.0
 """Seconds."""
+CONNECT_ATTEMPTS_FAILING_OVER: Final = 3
+"""Of a TCP connection; for HTTP there are retries."""
 
 PASSTHROUGH: Final = Passthrough(PassthroughMode.ALL)
 """Capturing is turned on for a proxy whose application already calls whom it needs, and must not
@@ -73,6 +75,8 @@ def failing_over(settings: Settings) -> Settings:
         settings = replace(settings, limits=LIMITS_FAILING_OVER)
     if "connect_timeout" not in settings.origins and settings.connect_timeout == CONNECT_TIMEOUT:
         settings = replace(settings, connect_timeout=CONNECT_TIMEOUT_FAILING_OVER)
+    if settings.connect_attempts is None:
+        settings = replace(settings, connect_attempts=CONNECT_ATTEMPTS_FAILING_OVER)
     return settings
 
 

@@ -15,7 +15,7 @@ from mesh.clients.consul import ConsulClient, ConsulError
 from mesh.controlplane.hub import Hub
 from mesh.model.names import WAN_META, ZONE_GATEWAY
 from mesh.model.services import Health, Instance
-from mesh.model.zones import Gateway, Zone
+from mesh.model.zones import Exported, Gateway, Zone
 from mesh.routing.exports import exported, exports
 from mesh.sources.zones.document import PREFIX, ZoneDocument
 from mesh.world.snapshot import World
@@ -83,7 +83,8 @@ class Publisher:
             # Not all is known yet, and what is unknown must not be told to be gone.
             self._due = self._clock.monotonic() + HEARTBEAT
             return
-        document = self._document(world)
+        # Without a gateway nobody can be called, and nothing needs to be counted.
+        document = self._document(world, exports(world) if has_gateways else {})
         now = self._clock.monotonic()
         if document == self._written and now < self._due:
             return
@@ -101,14 +102,14 @@ class Publisher:
             logger.debug("the zone's document is published", extra=facts)
         self._written, self._due = document, now + HEARTBEAT
 
-    def _document(self, world: World) -> ZoneDocument:
+    def _document(self, world: World, services: Mapping[str, Exported]) -> ZoneDocument:
         bundle, places = self._issuer.bundle(), self._addresses()
         zone = Zone(
             world.zone,
             world.trust_domain,
             bundle.pem,
             gateways=tuple(sorted(gateways(world))),
-            services=exports(world),
+            services=services,
         )
         return ZoneDocument(zone, bundle.fingerprint, tuple(places["api"]), tuple(places["xds"]))
 
