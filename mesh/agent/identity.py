@@ -26,7 +26,7 @@ from mesh.envoy import files
 from mesh.model import names
 from mesh.model.identity import WorkloadId, ZoneId
 
-_SECRET: Final = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+SECRET_TYPE: Final = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 _CERTIFICATE: Final = re.compile(
     r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL
 )
@@ -196,5 +196,5 @@ def _claims(token: str) -> dict[str, Any]:
 
 
 def _sds(name: str, secret: dict[str, Any]) -> bytes:
-    resource = {"@type": _SECRET, "name": name, **secret}
+    resource = {"@type": SECRET_TYPE, "name": name, **secret}
     return json.dumps({"resources": [resource]}).encode()

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 
 def new_key() -> str:
@@ -59,6 +62,42 @@ def inspect(chain: str, key: str, uri: str) -> dict[str, str]:
     found = names.get_values_for_type(x509.UniformResourceIdentifier)
     if found != [uri]:
         raise ValueError(f"the certificate is for {', '.join(found) or 'nobody'}, not for {uri}")
+    return _validity(leaf)
+
+
+def server_request(names: Sequence[str]) -> dict[str, str]:
+    """Return a new key and its CSR for a server of the DNS ``names``."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    found = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    request = builder.add_extension(found, critical=False).sign(key, hashes.SHA256())
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return {
+        "key": pem.decode(),
+        "csr": request.public_bytes(serialization.Encoding.PEM).decode(),
+    }
+
+
+def server_inspect(chain: str, key: str) -> dict[str, str]:
+    """Return when the first certificate of ``chain`` is valid, if it is ``key``'s.
+
+    Raises:
+        ValueError: it certifies another key, or one of the two cannot be read.
+
+    """
+    leaf = x509.load_pem_x509_certificates(chain.encode())[0]
+    private = serialization.load_pem_private_key(key.encode(), None)
+    if private.public_key() != leaf.public_key():
+        raise ValueError("the certificate is of another key")
+    return _validity(leaf)
+
+
+def _validity(leaf: x509.Certificate) -> dict[str, str]:
     return {
         "not_before": leaf.not_valid_before_utc.isoformat(),
         "not_after": leaf.not_valid_after_utc.isoformat(),
@@ -69,11 +108,15 @@ def inspect(chain: str, key: str, uri: str) -> dict[str, str]:
 def answer(question: dict[str, Any]) -> dict[str, str]:
     """Do what one line asks for; a refusal is an answer too."""
     try:
+        if question["do"] == "server request":
+            return server_request(question["names"])
+        if question["do"] == "server inspect":
+            return server_inspect(question["chain"], question["key"])
         if question["do"] == "inspect":
             return inspect(question["chain"], question["key"], question["uri"])
         key = question.get("key") or new_key()
         return {"key": key, "csr": signing_request(key, question["uri"])}
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         return {"error": str(error)}
 
 

@@ -16,6 +16,7 @@ from typing import Final
 
 from mesh.agent import ports, readiness, web
 from mesh.agent.admin import Admin
+from mesh.agent.certificates import Certificates, serve
 from mesh.agent.consul import ConsulAgent
 from mesh.agent.drain import Action, Drain
 from mesh.agent.enrolment import Enrolment
@@ -40,7 +41,7 @@ from mesh.agent.zone import ZoneClient
 from mesh.aio.clock import Clock, SystemClock
 from mesh.aio.tasks import Tasks
 from mesh.envoy import bootstrap
-from mesh.model.proxies import ProxyNeed
+from mesh.model.proxies import ProxyNeed, Role
 
 logger = logging.getLogger(__name__)
 
@@ -128,6 +129,10 @@ class Agent:
         async with Tasks("agent") as tasks:
             tasks.spawn("keep the certificate valid", self._enrolment.keep_valid(), forever=True)
             tasks.spawn("follow the trust bundle", self._enrolment.keep_bundle(), forever=True)
+            if self._settings.role is Role.EDGE:
+                clients = Certificates(self._settings, self._state, self._clock)
+                self._status.certificates = clients
+                tasks.spawn("keep clients' certificates", serve(clients, self._state), forever=True)
             tasks.spawn("spread the news", self._follow_svid(supervisor), forever=True)
             supervision = tasks.spawn("supervise envoy", supervisor.run(), forever=True)
             recorder = Recorder(proxy, self._state, self._clock, self._refusal)
@@ -255,7 +260,9 @@ class Agent:
                 counts = await process.admin.connections()
             except RequestError:
                 continue  # it is gone, and its connections are too
-            suffix = f"_{inbound.port}.downstream_cx_active"
+            # Whatever an edge gateway listens on is for clients.
+            edge = self._settings.role is Role.EDGE
+            suffix = "" if edge else f"_{inbound.port}.downstream_cx_active"
             total += sum(count for name, count in counts.items() if name.endswith(suffix))
         return total
 

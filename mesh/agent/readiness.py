@@ -18,6 +18,7 @@ from typing import Final
 
 from mesh.agent import http, metrics
 from mesh.agent.admin import Admin, Condition
+from mesh.agent.certificates import Certificates
 from mesh.agent.envoy_process import Role
 from mesh.agent.identity import Svid
 from mesh.agent.settings import AgentSettings
@@ -37,6 +38,8 @@ class Status:
     svid: Svid | None = None
     supervisor: Supervisor | None = None
     draining: bool = False
+    certificates: Certificates | None = None
+    """Those for clients, of an edge gateway."""
 
     @property
     def admin(self) -> Admin | None:
@@ -115,6 +118,8 @@ class Readiness:
             listeners=self._listeners,
             draining=self._status.draining,
         )
+        if self._status.certificates is not None:
+            reasons += self._status.certificates.complaints()
         if not reasons:
             return Page(HTTPStatus.OK, b"ready\n")
         return Page(HTTPStatus.SERVICE_UNAVAILABLE, "".join(f"{r}\n" for r in reasons).encode())

@@ -16,11 +16,12 @@ from mesh.agent import health
 from mesh.agent.consul import ConsulAgent
 from mesh.agent.enrolment import Enrolment
 from mesh.agent.errors import AgentError
-from mesh.agent.settings import AgentSettings, parse_address
+from mesh.agent.gateway_services import authority, gateway_service
+from mesh.agent.settings import AgentSettings
 from mesh.agent.zone import ZoneClient
 from mesh.aio.backoff import Backoff
 from mesh.aio.clock import Clock
-from mesh.model.names import SIDECAR_SUFFIX, WAN_META
+from mesh.model.names import SIDECAR_SUFFIX
 from mesh.model.proxies import Inbound, Role
 
 logger = logging.getLogger(__name__)
@@ -196,7 +197,7 @@ def consul_services(
     ``passing`` is what the application's check begins with, until Consul has made its own.
     """
     if settings.role is not Role.SIDECAR:
-        return (_gateway(settings, inbound, address),)
+        return (gateway_service(settings, inbound, address),)
     interval = f"{settings.health.interval:g}s"
     app = {
         "ID": settings.id,
@@ -235,7 +236,7 @@ def consul_services(
             {
                 "CheckID": f"{sidecar_id(settings.id)}:listening",
                 "Name": "Sidecar listens",
-                "TCP": _authority(address, inbound.port),
+                "TCP": authority(address, inbound.port),
                 "Interval": "10s",
                 "Timeout": "2s",
                 # The agent registers when Envoy serves, and callers should not wait for a check.
@@ -251,42 +252,12 @@ def consul_services(
     return app, sidecar
 
 
-def _gateway(settings: AgentSettings, inbound: Inbound, address: str) -> dict[str, Any]:
-    wan = settings.meta.get(WAN_META)
-    host, port = parse_address(wan) if wan else (address, inbound.port)
-    return {
-        "ID": settings.id,
-        "Name": settings.service,
-        "Kind": "mesh-gateway",
-        # As a gateway alone it would not be listed among what speaks the mesh's TLS.
-        "Connect": {"Native": True},
-        "Address": address,
-        "Port": inbound.port,
-        "TaggedAddresses": {
-            "lan": {"address": address, "port": inbound.port},
-            "wan": {"address": host, "port": port},
-        },
-        "Tags": list(settings.tags),
-        "Meta": dict(settings.meta),
-        "Checks": [
-            {
-                "CheckID": f"{settings.id}:listening",
-                "Name": "Gateway listens",
-                "TCP": _authority(address, inbound.port),
-                "Interval": "2s",
-                "Timeout": "2s",
-                "Status": "passing",
-            }
-        ],
-    }
-
-
 def _app_checks(
     settings: AgentSettings, inbound: Inbound, interval: str, *, passing: bool
 ) -> list[dict[str, Any]]:
     if settings.health.kind == "none":
         return []
-    place = _authority(inbound.local_address, inbound.local_port)
+    place = authority(inbound.local_address, inbound.local_port)
     how = (
         {"HTTP": f"http://{place}{settings.health.path}"}
         if settings.health.kind == "http"
@@ -302,7 +273,3 @@ def _app_checks(
             "Status": "passing" if passing else "critical",
         }
     ]
-
-
-def _authority(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

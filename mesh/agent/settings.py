@@ -41,6 +41,23 @@ class HealthCheck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Vault:
+    """Where an edge gateway's certificates are; logged in to by a token or by AppRole.
+
+    ``refresh`` (seconds) is how often a secret is read again.
+    """
+
+    address: str
+    ca_file: Path | None = None
+    namespace: str = ""
+    token_file: Path | None = None
+    role_id_file: Path | None = None
+    secret_id_file: Path | None = None
+    approle_mount: str = "approle"
+    refresh: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSettings:
     """All that one agent is told.  Durations are seconds."""
 
@@ -61,6 +78,7 @@ class AgentSettings:
     meta: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     consul: Consul = field(default_factory=lambda: Consul(url="http://127.0.0.1:8500"))
+    vault: Vault | None = None
     health: HealthCheck = field(default_factory=HealthCheck)
     listen: Address = ("127.0.0.1", 15_020)
     app_metrics_url: str | None = None
@@ -117,6 +135,7 @@ class AgentSettings:
         inbound = raw.get("inbound")
         capture = raw.get("capture")
         consul = raw["consul"]
+        vault = raw.get("vault")
         return cls(
             **{
                 **raw,
@@ -134,11 +153,17 @@ class AgentSettings:
                     token_file=_path(consul.get("token_file")),
                     ca_file=_path(consul.get("ca_file")),
                 ),
+                "vault": _vault(vault) if vault else None,
                 "health": HealthCheck(**raw["health"]),
                 "listen": _address(raw["listen"]),
                 "envoy": _path(raw.get("envoy")),
             }
         )
+
+
+def _vault(raw: dict[str, Any]) -> Vault:
+    files = {name: _path(raw[name]) for name in raw if name.endswith("_file")}
+    return Vault(**{**raw, **files})
 
 
 def _is_asked_from(host: str, advertised: str) -> bool:

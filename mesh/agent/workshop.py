@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -71,20 +72,35 @@ class Workshop:
             AgentError: it does not.
 
         """
-        said = await self._ask({"do": "inspect", "chain": chain, "key": key, "uri": uri})
-        return Validity(
-            datetime.fromisoformat(said["not_before"]),
-            datetime.fromisoformat(said["not_after"]),
-            said["serial"],
-        )
+        return _validity(await self._ask({"do": "inspect", "chain": chain, "key": key, "uri": uri}))
+
+    async def server_request(self, names: Sequence[str]) -> tuple[str, str]:
+        """Return a new key and its signing request for a server of the DNS ``names``."""
+        said = await self._asked({"do": "server request", "names": list(names)})
+        if "error" in said:
+            raise AgentError(
+                f"cannot make a key for {', '.join(names)}: {said['error']}",
+                "Are these DNS names?",
+            )
+        return said["key"], said["csr"]
+
+    async def server_inspect(self, chain: str, key: str, place: str) -> Validity:
+        """Check that ``chain``, found at ``place``, begins with a certificate of ``key``.
+
+        Raises:
+            AgentError: it does not.
+
+        """
+        said = await self._asked({"do": "server inspect", "chain": chain, "key": key})
+        if "error" in said:
+            raise AgentError(
+                f"{place} cannot be used: {said['error']}",
+                "It must hold PEM: certificate (the server's first) and private_key, its key.",
+            )
+        return _validity(said)
 
     async def _ask(self, question: dict[str, Any]) -> dict[str, str]:
-        child = self._child
-        if child is None:
-            raise RuntimeError("the workshop is closed")
-        async with asyncio.timeout(_PATIENCE):
-            line = await asyncio.to_thread(_exchange, child, json.dumps(question).encode())
-        said: dict[str, str] = json.loads(line) if line else {"error": "its process ended"}
+        said = await self._asked(question)
         if "error" in said:
             raise AgentError(
                 f"cannot {question['do']} a certificate for {question['uri']}: {said['error']}",
@@ -92,6 +108,23 @@ class Workshop:
                 "new token.",
             )
         return said
+
+    async def _asked(self, question: dict[str, Any]) -> dict[str, str]:
+        child = self._child
+        if child is None:
+            raise RuntimeError("the workshop is closed")
+        async with asyncio.timeout(_PATIENCE):
+            line = await asyncio.to_thread(_exchange, child, json.dumps(question).encode())
+        said: dict[str, str] = json.loads(line) if line else {"error": "its process ended"}
+        return said
+
+
+def _validity(said: dict[str, str]) -> Validity:
+    return Validity(
+        datetime.fromisoformat(said["not_before"]),
+        datetime.fromisoformat(said["not_after"]),
+        said["serial"],
+    )
 
 
 def _exchange(child: subprocess.Popen[bytes], line: bytes) -> bytes:

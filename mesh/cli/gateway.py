@@ -1,14 +1,14 @@
-"""``mesh gateway``: a proxy that stands between zones.  It is run as ``mesh proxy`` is."""
+"""``mesh gateway``: a proxy at the border of a zone.  It is run as ``mesh proxy`` is."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from mesh.cli.proxy import become_agent
-from mesh.config.proxy import DEFAULT_INGRESS_PORT
+from mesh.config.proxy import DEFAULT_EDGE_PORT, DEFAULT_INGRESS_PORT
 from mesh.model.proxies import Role
 
 app = typer.Typer()
@@ -21,19 +21,29 @@ _File = Path | None
     epilog="\b\nExamples:\n"
     "  mesh token create --service mesh-gateway --out gateway.token\n"
     "  mesh gateway --ingress --zone-api zone.west.example:5678 \\\n"
-    "    --join-token-file gateway.token --state-dir /var/lib/mesh/gateway"
+    "    --join-token-file gateway.token --state-dir /var/lib/mesh/gateway\n"
+    "  mesh gateway --edge --name edge --zone-api zone.west.example:5678 \\\n"
+    "    --join-token-file edge.token --state-dir /var/lib/mesh/edge"
 )
 def gateway(
     *,
     ingress: Annotated[
         bool, typer.Option("--ingress", help="Let calls from other zones in.")
     ] = False,
+    edge: Annotated[bool, typer.Option("--edge", help="Serve clients outside the mesh.")] = False,
+    name: Annotated[
+        _Text,
+        typer.Option(
+            metavar="SERVICE",
+            help="With --edge: the service that it is, as its ingress-gateway entry is called.",
+        ),
+    ] = None,
     config: Annotated[
         _File,
         typer.Option("--config", "-c", metavar="FILE", help="Settings file, as of `mesh proxy`."),
     ] = None,
     id: Annotated[  # noqa: A002 - the option's name
-        _Text, typer.Option(metavar="ID", help="The instance; default mesh-gateway-<hostname>.")
+        _Text, typer.Option(metavar="ID", help="The instance; default <service>-<hostname>.")
     ] = None,
     state_dir: Annotated[
         _File, typer.Option(metavar="DIR", help="Where the gateway keeps its state.")
@@ -43,7 +53,7 @@ def gateway(
         typer.Option(metavar="HOST:PORT", help="The zone's API; repeatable."),
     ] = None,
     join_token_file: Annotated[
-        _File, typer.Option(metavar="FILE", help="File with a join token for mesh-gateway.")
+        _File, typer.Option(metavar="FILE", help="File with a join token for its service.")
     ] = None,
     consul_token_file: Annotated[
         _File, typer.Option(metavar="FILE", help="Or: file with a Consul ACL token.")
@@ -56,7 +66,12 @@ def gateway(
         _Text, typer.Option(metavar="ADDRESS", help="Where it listens; default every address.")
     ] = None,
     port: Annotated[
-        int | None, typer.Option(metavar="PORT", help=f"Its port; default {DEFAULT_INGRESS_PORT}.")
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            help=f"Its port; default {DEFAULT_INGRESS_PORT}, with --edge {DEFAULT_EDGE_PORT}: "
+            "that of /ready, for a load balancer.",
+        ),
     ] = None,
     advertise_address: Annotated[
         _Text, typer.Option(metavar="ADDRESS", help="The address of this host in its zone.")
@@ -91,6 +106,21 @@ def gateway(
     log_level: Annotated[
         _Text, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
     ] = None,
+    vault_address: Annotated[
+        _Text, typer.Option(metavar="URL", help="With --edge: the Vault with its certificates.")
+    ] = None,
+    vault_ca_file: Annotated[
+        _File, typer.Option(metavar="FILE", help="The authority that Vault's API is under.")
+    ] = None,
+    vault_token_file: Annotated[
+        _File, typer.Option(metavar="FILE", help="File with a Vault token.")
+    ] = None,
+    vault_role_id_file: Annotated[
+        _File, typer.Option(metavar="FILE", help="Or: file with an AppRole's role id.")
+    ] = None,
+    vault_secret_id_file: Annotated[
+        _File, typer.Option(metavar="FILE", help="And: file with its secret id.")
+    ] = None,
     check_config: Annotated[
         bool, typer.Option("--check-config", help="Check the settings, and stop.")
     ] = False,
@@ -99,11 +129,26 @@ def gateway(
 
     With --ingress it sends calls from other zones to the services that they name.  It decrypts
     nothing: caller and callee authenticate each other through it.  Run two or more per zone.
+
+    With --edge it serves clients outside the mesh: what its ingress-gateway entry and MeshGateway
+    policies say, to the services that intentions let it call.
     """
-    if not ingress:
-        raise typer.BadParameter("say which gateway this is: give --ingress")
+    if ingress is edge:
+        raise typer.BadParameter("say which gateway this is: give --ingress or --edge")
+    if name is not None and not edge:
+        raise typer.BadParameter("a gateway between zones is called mesh-gateway: leave --name out")
+    approle = {
+        "role_id_file": _text(vault_role_id_file),
+        "secret_id_file": _text(vault_secret_id_file),
+    }
     given = {
-        "role": Role.ZONE_GATEWAY.value,
+        "role": (Role.EDGE if edge else Role.ZONE_GATEWAY).value,
+        "service": name,
+        "vault": _said(
+            address=vault_address,
+            ca_file=_text(vault_ca_file),
+            auth=_said(token_file=_text(vault_token_file), approle=_said(**approle)),
+        ),
         "id": id,
         "state_dir": _text(state_dir),
         "zone_api": zone_api or None,
@@ -123,6 +168,11 @@ def gateway(
         "log_level": log_level,
     }
     become_agent(config, given, only_check=check_config)
+
+
+def _said(**fields: Any) -> dict[str, Any] | None:
+    """Return what is given; None if nothing is."""
+    return {name: value for name, value in fields.items() if value is not None} or None
 
 
 def _text(path: Path | None) -> str | None:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from mesh.config.certificates import VaultSection, absolute
 from mesh.config.loading import load
 from mesh.config.types import (
     MAX_PORT,
@@ -39,6 +40,7 @@ PREFIX: Final = "MESH_PROXY_"
 
 DEFAULT_INBOUND_PORT: Final = 15_006
 DEFAULT_INGRESS_PORT: Final = 10_001
+DEFAULT_EDGE_PORT: Final = 10_003
 DEFAULT_LISTEN: Final = "127.0.0.1:15020"
 
 
@@ -124,6 +126,7 @@ class ProxySettings(Section):
     meta: dict[str, str] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
     consul: ConsulSection = Field(default_factory=ConsulSection)
+    vault: VaultSection | None = None
     health: HealthSection = Field(default_factory=HealthSection)
     listen: HostPort = Field(default_factory=lambda: HostPort.parse(DEFAULT_LISTEN))
     app_metrics_url: Url | None = None
@@ -136,7 +139,11 @@ class ProxySettings(Section):
     @classmethod
     def _of_role(cls, said: object) -> object:
         """Fill in what a gateway need not be told."""
-        if not isinstance(said, dict) or said.get("role") != Role.ZONE_GATEWAY.value:
+        if not isinstance(said, dict):
+            return said
+        if said.get("role") == Role.EDGE.value:
+            return {"inbound_port": DEFAULT_EDGE_PORT, **said}
+        if said.get("role") != Role.ZONE_GATEWAY.value:
             return said
         return {"service": names.ZONE_GATEWAY, "inbound_port": DEFAULT_INGRESS_PORT, **said}
 
@@ -181,15 +188,29 @@ class ProxySettings(Section):
             yield "service", "is the name of the zone's gateways: see `mesh gateway`"
         if self.wan_address is not None:
             yield "wan_address", "is for gateways: see `mesh gateway`"
+        if self.vault is not None:
+            yield "vault", "is for edge gateways: see `mesh gateway --edge`"
 
     def _wrong_for_gateway(self) -> Iterator[tuple[str, str]]:
         for name in ("app", "upstreams", "capture", "app_metrics_url"):
             if getattr(self, name):
                 yield name, f"a {self.role.value} has none"
-        if self.service != names.ZONE_GATEWAY:
-            yield "service", f"a {self.role.value} is called {names.ZONE_GATEWAY}"
+        if (self.service == names.ZONE_GATEWAY) is (self.role is Role.EDGE):
+            other = "edge gateway has a name of its own, not"
+            wrong = f"an {other}" if self.role is Role.EDGE else f"a {self.role.value} is called"
+            yield "service", f"{wrong} {names.ZONE_GATEWAY}"
+        if self.role is Role.EDGE:
+            yield from self._wrong_for_edge()
+        elif self.vault is not None:
+            yield "vault", "is for edge gateways: see `mesh gateway --edge`"
         if self.wan_address is not None and not _is_dialled(self.wan_address):
             yield "wan_address", "must have an IP address and a port, as in 192.0.2.1:10001"
+
+    def _wrong_for_edge(self) -> Iterator[tuple[str, str]]:
+        if self.wan_address is not None:
+            yield "wan_address", "is for zone gateways: clients dial what its listeners say"
+        if self.registration == "zone":
+            yield "registration", "must be consul or none for an edge gateway"
 
     def for_agent(self) -> dict[str, Any]:
         """Return the JSON object that :class:`mesh.agent.settings.AgentSettings` reads."""
@@ -198,11 +219,11 @@ class ProxySettings(Section):
             "role": self.role.value,
             "service": self.service,
             "id": self.id or f"{self.service}-{socket.gethostname().partition('.')[0]}",
-            "state_dir": _absolute(self.state_dir),
+            "state_dir": absolute(self.state_dir),
             "zone_api": [str(each) for each in self.zone_api],
             "proof_kind": proof,
-            "proof_file": _absolute(self.join_token_file or self.consul_token_file),
-            "bundle_file": _absolute(self.bundle_file),
+            "proof_file": absolute(self.join_token_file or self.consul_token_file),
+            "bundle_file": absolute(self.bundle_file),
             "inbound": self._inbound(),
             "capture": str(self.capture) if self.capture else None,
             "advertise_address": self._advertised(),
@@ -221,9 +242,10 @@ class ProxySettings(Section):
             "labels": self.labels,
             "consul": {
                 "url": self.consul.url,
-                "token_file": _absolute(self.consul.token_file),
-                "ca_file": _absolute(self.consul.ca_file),
+                "token_file": absolute(self.consul.token_file),
+                "ca_file": absolute(self.consul.ca_file),
             },
+            "vault": self.vault.for_agent() if self.vault else None,
             "health": {
                 "kind": self.health.kind,
                 "path": self.health.path,
@@ -232,7 +254,7 @@ class ProxySettings(Section):
             "listen": str(self.listen),
             "app_metrics_url": self.app_metrics_url,
             "drain_seconds": self.drain.total_seconds(),
-            "envoy": _absolute(self.envoy),
+            "envoy": absolute(self.envoy),
             "concurrency": self.concurrency,
             "log_level": self.log_level,
         }
@@ -279,7 +301,3 @@ def _is_dialled(place: HostPort) -> bool:
     except ValueError:
         return False
     return place.port > 0
-
-
-def _absolute(path: Path | None) -> str | None:
-    return str(path.absolute()) if path else None

@@ -14,6 +14,7 @@ from mesh.model.violations import InvalidInputError, Violation
 from mesh.policies.kinds.proxy_patch import PatchError
 from mesh.render.parts import Part
 from mesh.routing.chain import ChainError, Fault
+from mesh.routing.edge_findings import Finding
 from mesh.sources.consul import problems as sources
 
 _ROUTES = {
@@ -23,6 +24,7 @@ _ROUTES = {
 _UNNAMED = "route"
 """The kind of a problem that no entry is to blame for."""
 _BROKEN = "proxy configuration"
+_REST = "everything else is served"
 _LAST = "what the proxies have stands"
 
 
@@ -70,6 +72,13 @@ def broken(found: Mapping[Part | str, Exception]) -> Iterator[Problem]:
             yield _problem(kind, rest, violations, _LAST)
         else:
             yield _problem(_BROKEN, name, violations, _LAST)
+
+
+def unserved(found: Iterable[Finding]) -> Iterator[Problem]:
+    """Yield what edge gateways cannot serve as it is said."""
+    for label, violation in found:
+        kind, _, name = label.partition(" ")
+        yield _problem(kind, name, (violation,), _REST)
 
 
 def _problem(

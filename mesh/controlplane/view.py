@@ -23,6 +23,7 @@ from mesh.model.violations import InvalidInputError, Violation
 from mesh.policies.intentions import Call, judge, what_would_change
 from mesh.render.parties import UnknownProxyError
 from mesh.render.way_document import whole
+from mesh.routing.edge_findings import standing
 from mesh.routing.requests import Request
 from mesh.sources.consul.problems import Problems
 from mesh.sources.consul.watch import ConsulSource
@@ -138,6 +139,7 @@ class View:
             *faults.unread(self.found.current),
             *faults.unroutable(self.hub.unroutable, self.hub.standing),
             *faults.broken(self.hub.broken),
+            *faults.unserved(standing(self.hub.world)),
         ]
 
     def readiness(self) -> Sequence[str]:

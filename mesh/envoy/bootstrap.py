@@ -18,7 +18,7 @@ from typing import Any, Final
 from mesh.envoy import files
 from mesh.envoy.runtime import RUNTIME
 from mesh.model.identity import ZoneId
-from mesh.model.proxies import METADATA_KEY, ProxyNeed
+from mesh.model.proxies import METADATA_KEY, ProxyNeed, Role
 
 Json = dict[str, Any]
 """A JSON object."""
@@ -130,7 +130,7 @@ def live(proxy: Proxy) -> Json:
             "cds_config": _from_zone(),
             "lds_config": _from_zone(),
         },
-        "static_resources": {"clusters": [_zone_cluster(proxy)]},
+        "static_resources": {"clusters": [_zone_cluster(proxy), *_own_clusters(proxy)]},
     }
 
 
@@ -138,7 +138,10 @@ def static(proxy: Proxy, listeners: Sequence[Json], clusters: Sequence[Json]) ->
     """Return the bootstrap of an Envoy that has all it needs and asks nobody."""
     return {
         **_common(proxy),
-        "static_resources": {"listeners": list(listeners), "clusters": list(clusters)},
+        "static_resources": {
+            "listeners": list(listeners),
+            "clusters": [*clusters, *_own_clusters(proxy)],
+        },
     }
 
 
@@ -231,6 +234,24 @@ def _zone_cluster(proxy: Proxy) -> Json:
             "typed_config": {"@type": _TYPE + _UPSTREAM_TLS, **_zone_tls(proxy.zone)},
         },
     }
+
+
+def _own_clusters(proxy: Proxy) -> list[Json]:
+    """Return the way to the agent, of whom an edge gateway's Envoy asks certificates."""
+    if proxy.need.role is not Role.EDGE:
+        return []
+    place = {"endpoint": {"address": {"pipe": {"path": files.CERTIFICATES_SOCKET}}}}
+    return [
+        {
+            "name": files.AGENT_CLUSTER,
+            "type": "STATIC",
+            "connect_timeout": "1s",
+            "load_assignment": {
+                "cluster_name": files.AGENT_CLUSTER,
+                "endpoints": [{"lb_endpoints": [place]}],
+            },
+        }
+    ]
 
 
 def _zone_tls(zone: ZoneId) -> Json:

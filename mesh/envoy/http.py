@@ -37,14 +37,14 @@ def outbound_manager(
     The application's own headers pass unchanged; only a forged client certificate header is
     taken away.  ``cors`` must be asked for if one of the routes has cross-origin answers.
     """
-    manager = _manager(stat_prefix)
+    manager = base_manager(stat_prefix)
     manager.rds.route_config_name = route
     manager.rds.config_source.CopyFrom(from_ads())
     manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE
     if cors:
         manager.http_filters.append(cors_filter())
-    manager.http_filters.append(_router())
-    return _filter(manager)
+    manager.http_filters.append(router())
+    return manager_filter(manager)
 
 
 def inbound_manager(
@@ -55,20 +55,20 @@ def inbound_manager(
     ``refusal`` is the body (Envoy's access log format) of a 403 that the proxy itself gives.
     The application learns its caller's identity from ``x-forwarded-client-cert``.
     """
-    manager = _manager(stat_prefix)
+    manager = base_manager(stat_prefix)
     manager.route_config.CopyFrom(_route_to(stat_prefix, cluster))
     manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE_SET
     manager.set_current_client_cert_details.uri = True
     for name, type_url in filters:
         manager.http_filters.add(name=name, config_discovery=discovery(type_url))
-    manager.http_filters.append(_router())
+    manager.http_filters.append(router())
     mapper = manager.local_reply_config.mappers.add()
     comparison = mapper.filter.status_code_filter.comparison
     comparison.value.default_value = _FORBIDDEN
     # The runtime key is required by Envoy's validation; nobody sets it.
     comparison.value.runtime_key = "mesh.refusal"
     mapper.body_format_override.text_format_source.inline_string = refusal
-    return _filter(manager)
+    return manager_filter(manager)
 
 
 def inbound_manager_by_routes(
@@ -90,7 +90,7 @@ def inbound_manager_by_routes(
     request first: no caller shall say it in the filter's place.  The application learns its
     caller's identity from ``x-forwarded-client-cert``.
     """
-    manager = _manager(stat_prefix)
+    manager = base_manager(stat_prefix)
     manager.rds.route_config_name = stat_prefix
     manager.rds.config_source.CopyFrom(from_ads())
     manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE_SET
@@ -103,7 +103,7 @@ def inbound_manager_by_routes(
         manager.http_filters.add(name=name, config_discovery=discovery(type_url))
     for name, type_url in filters:
         manager.http_filters.add(name=name, config_discovery=discovery(type_url), disabled=True)
-    manager.http_filters.append(_router())
+    manager.http_filters.append(router())
     for details, body in refusals:
         mapper = manager.local_reply_config.mappers.add()
         mapper.filter.extension_filter.name = "envoy.access_loggers.extension_filters.cel"
@@ -112,7 +112,7 @@ def inbound_manager_by_routes(
         )
         mapper.filter.extension_filter.typed_config.CopyFrom(typed(expression))
         mapper.body_format_override.text_format_source.inline_string = body
-    return _filter(manager)
+    return manager_filter(manager)
 
 
 def capturing_manager(
@@ -146,8 +146,8 @@ def capturing_manager(
     refused.match.prefix = "/"
     refused.direct_response.status = _FORBIDDEN
     refused.direct_response.body_format.text_format_source.inline_string = refusal
-    manager.http_filters.append(_router())
-    return _filter(manager)
+    manager.http_filters.append(router())
+    return manager_filter(manager)
 
 
 def _route_to(name: str, cluster: str) -> route_pb2.RouteConfiguration:
@@ -170,7 +170,8 @@ def _without(headers: Sequence[str]) -> extension_pb2.TypedExtensionConfig:
     )
 
 
-def _manager(stat_prefix: str) -> hcm_pb2.HttpConnectionManager:
+def base_manager(stat_prefix: str) -> hcm_pb2.HttpConnectionManager:
+    """Return what every manager between services has."""
     manager = hcm_pb2.HttpConnectionManager(
         stat_prefix=stat_prefix,
         merge_slashes=True,
@@ -185,10 +186,12 @@ def _manager(stat_prefix: str) -> hcm_pb2.HttpConnectionManager:
     return manager
 
 
-def _router() -> hcm_pb2.HttpFilter:
-    router = router_pb2.Router(suppress_envoy_headers=True)
-    return hcm_pb2.HttpFilter(name=_ROUTER, typed_config=typed(router))
+def router() -> hcm_pb2.HttpFilter:
+    """Return the last filter of every manager."""
+    last = router_pb2.Router(suppress_envoy_headers=True)
+    return hcm_pb2.HttpFilter(name=_ROUTER, typed_config=typed(last))
 
 
-def _filter(manager: hcm_pb2.HttpConnectionManager) -> listener_components_pb2.Filter:
+def manager_filter(manager: hcm_pb2.HttpConnectionManager) -> listener_components_pb2.Filter:
+    """Return ``manager`` as a network filter."""
     return listener_components_pb2.Filter(name=_MANAGER, typed_config=typed(manager))

@@ -63,12 +63,28 @@ def route_table(
     config.validate_clusters.value = False
     host = config.virtual_hosts.add(name=name, domains=["*"])
     for route in routes:
-        host.routes.extend(_Builder(route, refused, missing).build())
-    bodies = (each.direct_response.body.inline_string for each in host.routes)
+        host.routes.extend(envoy_routes(route, refused=refused, missing=missing))
+    fit_bodies(config)
+    return config
+
+
+def envoy_routes(
+    route: Route, *, refused: Sentences = NO_SENTENCES, missing: Sentences = NO_SENTENCES
+) -> Iterator[Any]:
+    """Yield the Envoy routes of ``route``; see :func:`route_table`."""
+    yield from _Builder(route, refused, missing).build()
+
+
+def fit_bodies(config: route_pb2.RouteConfiguration) -> None:
+    """Let ``config`` answer with the longest body that it has."""
+    bodies = (
+        each.direct_response.body.inline_string
+        for host in config.virtual_hosts
+        for each in host.routes
+    )
     largest = max((len(body.encode()) for body in bodies), default=0)
     if largest > _LARGEST_BODY:
         config.max_direct_response_body_size_bytes.value = largest
-    return config
 
 
 def answer(route: Any, status: int, body: str = "") -> None:

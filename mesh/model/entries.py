@@ -2,7 +2,7 @@
 
 Values only; what they mean together is in ``routing.chain``.  Source: Consul's reference of
 configuration entries (service-defaults, proxy-defaults, service-router, service-splitter,
-service-resolver).  Durations are seconds; 0 or None where nothing was said.
+service-resolver, ingress-gateway).  Durations are seconds; 0 or None where nothing was said.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mesh.model.destinations import Limits, LoadBalancing, Outlier
+from mesh.model.edge import Edge
 from mesh.model.filters import Filter
 from mesh.model.requests import NO_EDITS, HeaderEdits, Match
 from mesh.model.services import Protocol
@@ -162,6 +163,7 @@ class Entries:
     routers: Mapping[str, Router] = field(default_factory=lambda: _EMPTY)
     splitters: Mapping[str, Splitter] = field(default_factory=lambda: _EMPTY)
     resolvers: Mapping[str, Resolver] = field(default_factory=lambda: _EMPTY)
+    edges: Mapping[str, Edge] = field(default_factory=lambda: _EMPTY)
 
     def protocol(self, service: str) -> Protocol:
         """Return what ``service`` speaks: its service-defaults, else proxy-defaults, else tcp."""

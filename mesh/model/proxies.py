@@ -32,6 +32,8 @@ class Role(enum.StrEnum):
     SIDECAR = "sidecar"
     ZONE_GATEWAY = "zone-gateway"
     """Lets calls from other zones in, by name and without decrypting them."""
+    EDGE = "edge"
+    """Serves clients outside the mesh, and calls services as a sidecar does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from mesh.policies.kinds import (
     external_authorization,
     external_service,
     fault_injection,
+    gateway,
     health_check,
     http_route,
     load_balancing,
@@ -41,6 +42,7 @@ _MODULES: Final = (
     request_authentication,
     external_authorization,
     external_service,
+    gateway,
     passthrough,
     proxy_patch,
 )

@@ -9,7 +9,7 @@ neither cluster nor endpoints here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from mesh.envoy import cluster, endpoint, http, listener, routes
 from mesh.envoy.resource import Resource, pack
@@ -74,28 +74,32 @@ class TcpListener(Part):
 
     def render(self, world: World) -> tuple[Resource, ...]:  # noqa: ARG002 the key says it all
         """Return the listener."""
-        service, traffic = self.upstream.called, self.traffic.value
-        action = traffic.routes[0].action
-        shares = action.shares if isinstance(action, Forward) else ()
-        denied = dict(self.refused)
-        weights = [
-            (cluster.NOBODY if share.target in denied else share.target.name, share.weight)
-            for share in shares
-        ] or [(cluster.NOBODY, 1)]
-        settings = [traffic.destinations[share.target].settings for share in shares]
-        nobody = all(name == cluster.NOBODY for name, _ in weights)
-        sentence = _escaped(" ".join(denied.values())) if nobody else ""
-        forward = listener.tcp_proxy(
-            service,
-            cluster.NOBODY if nobody else weights,
-            log_format=f"[%START_TIME%] refused: {sentence}\n" if sentence else "",
-            idle_timeout=(settings[0].idle_timeout or 0) if settings else 0,
-            max_duration=settings[0].max_duration if settings else None,
-            attempts=settings[0].connect_attempts if settings else None,
-            # Nothing else of a connection can be hashed.
-            by_source=bool(traffic.routes[0].hashing),
-        )
+        forward = forwarding(self.upstream.called, self.traffic.value, self.refused)
         return (_listener(self.upstream, forward),)
+
+
+def forwarding(service: str, traffic: Traffic, refused: Refusals) -> Any:
+    """Return the filter that sends connections to ``service`` on, or ends them with a log line."""
+    action = traffic.routes[0].action
+    shares = action.shares if isinstance(action, Forward) else ()
+    denied = dict(refused)
+    weights = [
+        (cluster.NOBODY if share.target in denied else share.target.name, share.weight)
+        for share in shares
+    ] or [(cluster.NOBODY, 1)]
+    settings = [traffic.destinations[share.target].settings for share in shares]
+    nobody = all(name == cluster.NOBODY for name, _ in weights)
+    sentence = escaped(" ".join(denied.values())) if nobody else ""
+    return listener.tcp_proxy(
+        service,
+        cluster.NOBODY if nobody else weights,
+        log_format=f"[%START_TIME%] refused: {sentence}\n" if sentence else "",
+        idle_timeout=(settings[0].idle_timeout or 0) if settings else 0,
+        max_duration=settings[0].max_duration if settings else None,
+        attempts=settings[0].connect_attempts if settings else None,
+        # Nothing else of a connection can be hashed.
+        by_source=bool(traffic.routes[0].hashing),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +203,6 @@ def _listener(upstream: Upstream, forward: object) -> Resource:
     return pack(name, built)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Escape what Envoy's access log format would read as a command."""
     return text.replace("%", "%%")

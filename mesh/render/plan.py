@@ -55,7 +55,7 @@ def inbound(world: World, need: ProxyNeed, said: Selection, known: Compositions)
         compiled = known.traffic(need.service, said, service)
         asked = compiled.traffic
         services |= compiled.services
-        denied = {target for target, _ in _refusals(world, need.service, asked)}
+        denied = {target for target, _ in refusals(world, need.service, asked)}
         action = asked.routes[-1].action
         shares = action.shares if isinstance(action, Forward) else ()
         for target in [share.target for share in shares if share.target not in denied][:1]:
@@ -65,7 +65,7 @@ def inbound(world: World, need: ProxyNeed, said: Selection, known: Compositions)
 
 def outbound(world: World, need: ProxyNeed, upstream: Upstream, traffic: Traffic) -> Plan:
     """Choose the parts by which ``need`` reaches ``upstream``, whose calls go as in ``traffic``."""
-    refused = _refusals(world, need.service, traffic)
+    refused = refusals(world, need.service, traffic)
     same = Same(traffic)
     parts: dict[Part, None] = {}
     if traffic.protocol.is_http:
@@ -128,7 +128,8 @@ def shut_out(world: World, caller: str, destination: Destination) -> tuple[str, 
     )
 
 
-def _refusals(world: World, caller: str, traffic: Traffic) -> Refusals:
+def refusals(world: World, caller: str, traffic: Traffic) -> Refusals:
+    """Return the targets of ``traffic`` that ``caller`` may not call, each with the sentence."""
     allowed: dict[str, bool] = {}
     found = []
     for target, destination in traffic.destinations.items():

@@ -17,7 +17,7 @@ from mesh.envoy.resource import TYPE_URLS, Snapshot
 from mesh.model.names import WILDCARD
 from mesh.model.proxies import ProxyNeed, Role
 from mesh.policies.selection import Selection
-from mesh.render import plan
+from mesh.render import plan, roles
 from mesh.render.assembly import Kept, News, assemble, exclusive, renewed
 from mesh.render.patched import added, patched
 from mesh.render.shelf import Shelf, remove
@@ -249,7 +249,7 @@ class Renderer:
         need, said = session.need, session.said
         if place == 0:
             self._ask(number, session)
-            parts, services = plan.inbound(self.world, need, said, self.compositions)
+            parts, services = roles.own_side(self.world, need, said, self.compositions)
             return (*patched(parts, said), *added(said)), services
         upstream = need.upstreams[place - 1]
         compiled = self.compositions.traffic(need.service, said, upstream.called)
@@ -259,9 +259,7 @@ class Renderer:
     def _ask(self, number: int, session: _Session) -> None:
         """Note which services the inbound side of ``session`` calls itself."""
         need = session.need
-        asks = (
-            self.compositions.inbound(need.service, session.said).services if need.inbound else ()
-        )
+        asks = roles.asked(self.world, need, session.said, self.compositions)
         if asks != session.asks:
             before, session.asks = session.asks, asks
             for service in asks:

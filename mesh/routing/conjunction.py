@@ -34,7 +34,7 @@ def both(one: Match, other: Match) -> Match | None:
         if paths is None:
             return None
         path, *rest = paths
-        headers = (*headers, *map(_as_header, rest))
+        headers = (*headers, *map(as_header, rest))
     query = tuple(dict.fromkeys((*one.query, *other.query)))
     return Match(path, methods, headers, query, callers)
 
@@ -102,7 +102,8 @@ def _covers(wide: PathMatch, narrow: PathMatch) -> bool:
     return narrow.value == root or narrow.value.startswith(f"{root}/") or not root
 
 
-def _as_header(path: PathMatch) -> HeaderMatch:
+def as_header(path: PathMatch) -> HeaderMatch:
+    """Return the condition on the path as one on ``:path``, whatever query is behind it."""
     insensitive = "(?i)" if path.ignore_case else ""
     expression = f"{insensitive}{_expression(path)}"
     return HeaderMatch(":path", HeaderMatchKind.REGEX, expression)

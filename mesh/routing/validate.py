@@ -20,6 +20,7 @@ from mesh.policies.merge import in_order
 from mesh.policies.registry import KINDS
 from mesh.policies.selection import Selection
 from mesh.policies.shape import ProxyRef
+from mesh.routing.edge_findings import of_document
 from mesh.routing.inbound import compile_inbound, is_about_callers
 from mesh.routing.outbound import Compiled, compile_traffic
 from mesh.routing.rollouts import obstacle
@@ -65,6 +66,7 @@ class _Work:
                 yield from self._calls(document, index, service)
             if is_about_callers(document):
                 yield from self._inbound(document)
+            yield from of_document(self.world, document, zone_known=self.zone_known)
             if self.zone_known and (wrong := obstacle(self.world, document)):
                 yield document.label, Violation("spec", wrong)
         yield from _overlaps(documents)

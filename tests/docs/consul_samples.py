@@ -236,6 +236,59 @@ SAMPLED: Final[Sequence[Sampled]] = (
         {"Splits[].Weight": "To a hundredth; all of them must sum to 100."},
     ),
     Sampled(
+        entries.INGRESS_GATEWAY,
+        entries.parse_ingress,
+        [
+            {
+                "Kind": "ingress-gateway",
+                "Name": "edge",
+                "TLS": {"Enabled": True},
+                "Listeners": [
+                    {
+                        "Port": 8443,
+                        "Protocol": "http",
+                        "TLS": {"Enabled": False},
+                        "Services": [
+                            {
+                                "Name": "web",
+                                "Hosts": ["shop.example.com"],
+                                "RequestHeaders": _EDITS,
+                                "ResponseHeaders": _EDITS,
+                            }
+                        ],
+                    }
+                ],
+            },
+            {
+                "Kind": "ingress-gateway",
+                "Name": "edge",
+                "TLS": {"Enabled": True},
+                "Listeners": [{"Port": 8443, "Protocol": "http", "Services": [{"Name": "web"}]}],
+            },
+        ],
+        {
+            ("TLS", "TLSMinVersion"): "TLSv1_2",
+            ("TLS", "TLSMaxVersion"): "TLSv1_3",
+            ("TLS", "CipherSuites"): ["x"],
+            ("TLS", "SDS"): {"ClusterName": "x"},
+            ("Defaults",): {"MaxConnections": 5},
+            ("Listeners", 0, "TLS", "SDS"): {"ClusterName": "x"},
+            ("Listeners", 0, "Services", 0, "TLS"): {"SDS": {"ClusterName": "x"}},
+            ("Listeners", 0, "Services", 0, "MaxConnections"): 5,
+            ("Listeners", 0, "Services", 0, "MaxPendingRequests"): 5,
+            ("Listeners", 0, "Services", 0, "MaxConcurrentRequests"): 5,
+            ("Listeners", 0, "Services", 0, "PassiveHealthCheck"): {"MaxFailures": 5},
+        },
+        {
+            "TLS.Enabled": "The listeners are closed until a MeshGateway says which certificate "
+            "each shows.",
+            "Listeners[].Protocol": "`http2` and `grpc` are as `http`: what a client speaks is "
+            "found out.",
+            "Listeners[].Services[].Name": "`*` is every service that speaks HTTP.",
+            "Listeners[].Services[].Hosts": "Without, `<service>.ingress.*`, as in Consul.",
+        },
+    ),
+    Sampled(
         entries.SERVICE_RESOLVER,
         entries.parse_resolver,
         [

@@ -62,10 +62,11 @@ PROXY: Final[Mapping[str, str]] = {
     "`bundle_file`.",
     "bundle_file": "The mesh's trust bundle (`mesh ca bundle`). A join token pins it by itself.",
     "state_dir": "What this proxy remembers; its owner's only.",
-    "role": "What the proxy is for. A gateway has no application, and its service is "
+    "role": "What the proxy is for. A gateway has no application; between zones its service is "
     "`mesh-gateway`.",
     "inbound_address": "Address on which callers are served.",
-    "inbound_port": "Port on which callers are served; 10001 for a zone gateway.",
+    "inbound_port": "Port on which callers are served; 10001 for a zone gateway, 10003 for an edge "
+    "gateway, where it tells load balancers how it is.",
     "wan_address": "Where other zones dial a gateway, if that is not its advertised address.",
     "advertise_address": "Address that callers dial. Without it, `inbound_address` if that is one "
     "address, else this host's address towards the zone.",
@@ -83,6 +84,16 @@ PROXY: Final[Mapping[str, str]] = {
     "consul.url": "HTTP API of this host's Consul agent.",
     "consul.token_file": "File with a token that may register the service.",
     "consul.ca_file": "CA of Consul's TLS.",
+    "vault": "The Vault with an edge gateway's certificates for clients.",
+    "vault.address": "Vault's URL.",
+    "vault.auth.token_file": "File with a Vault token, read at each use. Give this or `approle`.",
+    "vault.auth.approle": "Log in by AppRole. Give this or `token_file`.",
+    "vault.auth.approle.role_id_file": "File with the role id.",
+    "vault.auth.approle.secret_id_file": "File with the secret id.",
+    "vault.auth.approle.mount": "Where the method is mounted.",
+    "vault.ca_file": "CA of Vault's TLS.",
+    "vault.namespace": "Vault namespace.",
+    "vault.refresh": "How often a certificate in the key/value store is read again.",
     "health.kind": "How the application's health is found: a TCP connect, an HTTP GET, or not.",
     "health.path": "Path of the HTTP check.",
     "health.interval": "How often.",

@@ -47,6 +47,7 @@ _KNOWN_KINDS = entries.UNUSED_KINDS | {
     entries.SERVICE_ROUTER,
     entries.SERVICE_SPLITTER,
     entries.SERVICE_RESOLVER,
+    entries.INGRESS_GATEWAY,
     jwt.KIND,
 }
 
@@ -99,6 +100,7 @@ class Knowledge:
         self._routers = LastGood(entries.SERVICE_ROUTER, entries.parse_router, problems)
         self._splitters = LastGood(entries.SERVICE_SPLITTER, entries.parse_splitter, problems)
         self._resolvers = LastGood(entries.SERVICE_RESOLVER, entries.parse_resolver, problems)
+        self._edges = LastGood(entries.INGRESS_GATEWAY, entries.parse_ingress, problems)
         self._jwt_providers = LastGood(jwt.KIND, jwt.parse_jwt_provider, problems)
         self._vips = LastGood(vips.KIND, vips.parse_addresses, problems)
         self._policy_pairs: tuple[KeyValue, ...] = ()
@@ -257,6 +259,7 @@ class Knowledge:
             self._routers.renew(by_kind.get(entries.SERVICE_ROUTER, {})),
             self._splitters.renew(by_kind.get(entries.SERVICE_SPLITTER, {})),
             self._resolvers.renew(by_kind.get(entries.SERVICE_RESOLVER, {})),
+            self._edges.renew(by_kind.get(entries.INGRESS_GATEWAY, {})),
         )
 
     def _unknown_kinds(self, by_kind: Mapping[str, Mapping[str, Raw]]) -> None:

@@ -111,7 +111,7 @@ def test_config_entries_of_other_kinds_pass_and_unknown_kinds_are_named() -> Non
     knowledge, said, problems = learning()
     knowledge.entries(
         (
-            {"Kind": "ingress-gateway", "Name": "web", "Listeners": []},
+            {"Kind": "terminating-gateway", "Name": "web", "Services": []},
             {"Kind": "service-defaults", "Name": "web", "Protocol": "http"},
             {"Kind": "service-defaults", "Name": "bad", "Protocol": "htpp"},
             {"Kind": "proxy-defaults", "Name": "global", "Config": {"protocol": "grpc"}},

@@ -12,7 +12,9 @@ from mesh.sources.consul.entries.defaults import (
     parse_service_defaults,
     protocol_only,
 )
+from mesh.sources.consul.entries.ingress import parse_ingress
 from mesh.sources.consul.entries.kinds import (
+    INGRESS_GATEWAY,
     PROXY_DEFAULTS,
     SERVICE_DEFAULTS,
     SERVICE_RESOLVER,
@@ -25,12 +27,14 @@ from mesh.sources.consul.entries.router import parse_router
 from mesh.sources.consul.entries.splitter import parse_splitter
 
 __all__ = [
+    "INGRESS_GATEWAY",
     "PROXY_DEFAULTS",
     "SERVICE_DEFAULTS",
     "SERVICE_RESOLVER",
     "SERVICE_ROUTER",
     "SERVICE_SPLITTER",
     "UNUSED_KINDS",
+    "parse_ingress",
     "parse_proxy_defaults",
     "parse_resolver",
     "parse_router",

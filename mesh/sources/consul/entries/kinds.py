@@ -9,6 +9,7 @@ PROXY_DEFAULTS: Final = "proxy-defaults"
 SERVICE_ROUTER: Final = "service-router"
 SERVICE_SPLITTER: Final = "service-splitter"
 SERVICE_RESOLVER: Final = "service-resolver"
+INGRESS_GATEWAY: Final = "ingress-gateway"
 
 UNUSED_KINDS: Final = frozenset(
     {
@@ -18,7 +19,6 @@ UNUSED_KINDS: Final = frozenset(
         "exported-services",
         "file-system-certificate",
         "http-route",
-        "ingress-gateway",
         "inline-certificate",
         "mesh",
         "sameness-group",

@@ -1,0 +1,249 @@
+"""Keeps every certificate that Envoy asks for: fetched, on disk, renewed, and complained about.
+
+Each is followed by a task of its own, so that one that Vault refuses holds up no other.  One that
+Envoy has not asked for in ten minutes belongs to no listener any more and is forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from random import random
+from typing import Any, Final
+
+from mesh.agent.certificates.vault import Vault, VaultError
+from mesh.agent.errors import AgentError
+from mesh.agent.identity import SECRET_TYPE
+from mesh.agent.settings import AgentSettings
+from mesh.agent.state import StateDir
+from mesh.agent.workshop import Validity, Workshop
+from mesh.aio.backoff import Backoff
+from mesh.aio.clock import Clock
+from mesh.aio.tasks import Tasks
+from mesh.model.certificates import CertificateSource, InvalidSourceError, Keep
+
+logger = logging.getLogger(__name__)
+
+MOST: Final = 1000
+"""Certificates of one gateway."""
+_FORGOTTEN: Final = 600.0
+"""Seconds without a question after which nobody needs a certificate."""
+_STALE: Final = 15.0
+"""Seconds without a question after which a missing certificate is no reason not to be ready."""
+_FIRST_ANSWER: Final = 1.5
+"""Seconds that a question waits for the first certificate."""
+_LONGEST_NAP: Final = 60.0
+_JITTER: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A certificate that Envoy may have.  ``version`` differs whenever its content does."""
+
+    chain: str
+    key: str
+    not_before: datetime
+    not_after: datetime
+
+    @property
+    def version(self) -> str:
+        """What tells it from the one of before."""
+        return hashlib.sha256(f"{self.chain}{self.key}".encode()).hexdigest()[:16]
+
+    def renew_at(self, jitter: float) -> datetime:
+        """Return when to have the next one signed: half way through, up to a tenth earlier."""
+        return self.not_before + (self.not_after - self.not_before) * (0.5 - _JITTER * jitter)
+
+
+@dataclass(slots=True)
+class _Kept:
+    source: CertificateSource
+    asked_at: float
+    held: Held | None = None
+    jitter: float = 0.0
+    complaint: str = ""
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once it is known whether there is a certificate."""
+
+
+class Certificates:
+    """All the certificates of one gateway."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        state: StateDir,
+        clock: Clock,
+        draw: Callable[[], float] = random,
+    ) -> None:
+        """``draw`` yields jitter in [0, 1)."""
+        self._vault = Vault(settings.vault, clock) if settings.vault is not None else None
+        self._refresh = settings.vault.refresh if settings.vault is not None else _LONGEST_NAP
+        self._state = state
+        self._clock = clock
+        self._draw = draw
+        self._kept: dict[str, _Kept] = {}
+        self._new: asyncio.Queue[_Kept] = asyncio.Queue()
+
+    async def run(self) -> None:
+        """Follow what is asked for; runs forever."""
+        async with Tasks("certificates for clients") as tasks:
+            while True:
+                kept = await self._new.get()
+                tasks.spawn(kept.source.name, self._follow(kept))
+
+    async def wanted(self, name: str) -> Held | None:
+        """Return the certificate that Envoy asks for by ``name``; None if there is none yet.
+
+        Raises:
+            InvalidSourceError: ``name`` is no certificate's.
+
+        """
+        kept = self._kept.get(name)
+        if kept is None:
+            source = CertificateSource.parse(name)
+            if len(self._kept) >= MOST:
+                raise InvalidSourceError(f"there are {MOST} certificates already")
+            kept = self._kept[name] = _Kept(source, self._clock.monotonic())
+            self._new.put_nowait(kept)
+        kept.asked_at = self._clock.monotonic()
+        if not kept.settled.is_set():
+            try:
+                async with asyncio.timeout(_FIRST_ANSWER):
+                    await kept.settled.wait()
+            except TimeoutError:
+                return None
+        return kept.held
+
+    def complaints(self) -> tuple[str, ...]:
+        """Return why clients are not served as they should be, a line for each certificate."""
+        now, clock = self._clock.now(), self._clock.monotonic()
+        found = []
+        for kept in self._kept.values():
+            if clock - kept.asked_at > _STALE:
+                continue
+            if kept.held is None:
+                found.append(f"no certificate from {kept.source.place}: {kept.complaint or 'wait'}")
+            elif kept.held.not_after <= now:
+                ended = kept.held.not_after.isoformat()
+                why = f": {kept.complaint}" if kept.complaint else ""
+                found.append(f"the certificate from {kept.source.place} ended at {ended}{why}")
+        return tuple(found)
+
+    async def _follow(self, kept: _Kept) -> None:
+        backoff = Backoff(1.0, 60.0, self._draw)
+        kept.held = await self._stored(kept.source)
+        if kept.held is not None:
+            kept.settled.set()
+        while self._clock.monotonic() - kept.asked_at <= _FORGOTTEN:
+            due = self._due(kept)
+            if due > 0:
+                await self._clock.sleep(min(due, _LONGEST_NAP))
+                if due > _LONGEST_NAP:
+                    continue
+            try:
+                await self._renew(kept)
+            except (AgentError, OSError) as error:  # a full disk passes too
+                self._complain(kept, str(error))
+                kept.settled.set()
+                await self._clock.sleep(backoff.next())
+            else:
+                kept.complaint = ""
+                kept.settled.set()
+                backoff.reset()
+                if kept.source.keep is Keep.KV:
+                    await self._clock.sleep(self._refresh * (0.75 + 0.5 * self._draw()))
+        del self._kept[kept.source.name]
+        self._state.remove(file_of(kept.source))
+
+    def _due(self, kept: _Kept) -> float:
+        """Return the seconds until it should be fetched again."""
+        if kept.held is None or kept.source.keep is Keep.KV:
+            return 0.0
+        left: timedelta = kept.held.renew_at(kept.jitter) - self._clock.now()
+        return left.total_seconds()
+
+    async def _renew(self, kept: _Kept) -> None:
+        if self._vault is None:
+            raise VaultError("this gateway knows no Vault", "Give it vault.address and vault.auth.")
+        with Workshop() as workshop:
+            if kept.source.keep is Keep.PKI:
+                key, request = await workshop.server_request(kept.source.names)
+                chain = await self._vault.sign(kept.source, request)
+            else:
+                chain, key = await self._vault.read(kept.source)
+                if kept.held is not None and (chain, key) == (kept.held.chain, kept.held.key):
+                    return
+            validity = await workshop.server_inspect(chain, key, kept.source.place)
+        self._state.write(file_of(kept.source), secret(kept.source.name, chain, key))
+        kept.held, kept.jitter = _held(chain, key, validity), self._draw()
+        logger.info(
+            "certificate for clients",
+            extra={
+                "source": kept.source.place,
+                "serial": validity.serial,
+                "not_after": validity.not_after.isoformat(),
+            },
+        )
+
+    async def _stored(self, source: CertificateSource) -> Held | None:
+        content = self._state.read(file_of(source))
+        if content is None:
+            return None
+        try:
+            chain, key = read_secret(content)
+            with Workshop() as workshop:
+                validity = await workshop.server_inspect(chain, key, source.place)
+        except (AgentError, ValueError, KeyError, TypeError, IndexError) as error:
+            logger.warning(
+                "a stored certificate cannot be used",
+                extra={"source": source.place, "reason": str(error)},
+            )
+            return None
+        return _held(chain, key, validity)
+
+    def _complain(self, kept: _Kept, reason: str) -> None:
+        one_line = " ".join(reason.split())
+        if one_line != kept.complaint:
+            kept.complaint = one_line
+            logger.warning(
+                "certificate for clients not renewed",
+                extra={"source": kept.source.place, "reason": one_line},
+            )
+
+
+def file_of(source: CertificateSource) -> str:
+    """Return the name of the file that ``source`` is kept in."""
+    return f"certificate-{hashlib.sha256(source.name.encode()).hexdigest()[:24]}.json"
+
+
+def resource(name: str, chain: str, key: str) -> dict[str, Any]:
+    """Return the certificate as Envoy's SDS has it."""
+    return {
+        "@type": SECRET_TYPE,
+        "name": name,
+        "tls_certificate": {
+            "certificate_chain": {"inline_string": chain},
+            "private_key": {"inline_string": key},
+        },
+    }
+
+
+def secret(name: str, chain: str, key: str) -> bytes:
+    """Return the SDS file with a certificate."""
+    return json.dumps({"resources": [resource(name, chain, key)]}).encode()
+
+
+def read_secret(content: bytes) -> tuple[str, str]:
+    """Return what :func:`secret` wrote; raises ValueError, KeyError, TypeError or IndexError."""
+    found = json.loads(content)["resources"][0]["tls_certificate"]
+    return found["certificate_chain"]["inline_string"], found["private_key"]["inline_string"]
+
+
+def _held(chain: str, key: str, validity: Validity) -> Held:
+    return Held(chain, key, validity.not_before, validity.not_after)
