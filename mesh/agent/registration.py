@@ -29,6 +29,8 @@ CHECK_SECONDS: Final = 10.0
 """How often Consul is asked whether it still knows the service."""
 
 _REFRESHES_PER_LEASE: Final = 3
+_KINDS: Final = {Role.ZONE_GATEWAY: "mesh-gateway", Role.EGRESS: "terminating-gateway"}
+"""What Consul calls the gateways."""
 
 
 class Registrar(Protocol):
@@ -257,7 +259,7 @@ def _gateway(settings: AgentSettings, inbound: Inbound, address: str) -> dict[st
     return {
         "ID": settings.id,
         "Name": settings.service,
-        "Kind": "mesh-gateway",
+        "Kind": _KINDS[settings.role],
         # As a gateway alone it would not be listed among what speaks the mesh's TLS.
         "Connect": {"Native": True},
         "Address": address,

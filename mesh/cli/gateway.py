@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mesh.cli.proxy import become_agent
-from mesh.config.proxy import DEFAULT_INGRESS_PORT
+from mesh.config.proxy import DEFAULT_EGRESS_PORT, DEFAULT_INGRESS_PORT
 from mesh.model.proxies import Role
 
 app = typer.Typer()
@@ -21,19 +21,26 @@ _File = Path | None
     epilog="\b\nExamples:\n"
     "  mesh token create --service mesh-gateway --out gateway.token\n"
     "  mesh gateway --ingress --zone-api zone.west.example:5678 \\\n"
-    "    --join-token-file gateway.token --state-dir /var/lib/mesh/gateway"
+    "    --join-token-file gateway.token --state-dir /var/lib/mesh/gateway\n"
+    "  mesh token create --service mesh-egress --out egress.token\n"
+    "  mesh gateway --egress --zone-api zone.west.example:5678 \\\n"
+    "    --join-token-file egress.token --state-dir /var/lib/mesh/egress"
 )
 def gateway(
     *,
     ingress: Annotated[
         bool, typer.Option("--ingress", help="Let calls from other zones in.")
     ] = False,
+    egress: Annotated[
+        bool,
+        typer.Option("--egress", help="Let calls out, to other zones and external services."),
+    ] = False,
     config: Annotated[
         _File,
         typer.Option("--config", "-c", metavar="FILE", help="Settings file, as of `mesh proxy`."),
     ] = None,
     id: Annotated[  # noqa: A002 - the option's name
-        _Text, typer.Option(metavar="ID", help="The instance; default mesh-gateway-<hostname>.")
+        _Text, typer.Option(metavar="ID", help="The instance; default <service>-<hostname>.")
     ] = None,
     state_dir: Annotated[
         _File, typer.Option(metavar="DIR", help="Where the gateway keeps its state.")
@@ -43,7 +50,8 @@ def gateway(
         typer.Option(metavar="HOST:PORT", help="The zone's API; repeatable."),
     ] = None,
     join_token_file: Annotated[
-        _File, typer.Option(metavar="FILE", help="File with a join token for mesh-gateway.")
+        _File,
+        typer.Option(metavar="FILE", help="File with a join token for mesh-gateway (mesh-egress)."),
     ] = None,
     consul_token_file: Annotated[
         _File, typer.Option(metavar="FILE", help="Or: file with a Consul ACL token.")
@@ -56,7 +64,19 @@ def gateway(
         _Text, typer.Option(metavar="ADDRESS", help="Where it listens; default every address.")
     ] = None,
     port: Annotated[
-        int | None, typer.Option(metavar="PORT", help=f"Its port; default {DEFAULT_INGRESS_PORT}.")
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            help=f"Its port; default {DEFAULT_INGRESS_PORT} (egress: {DEFAULT_EGRESS_PORT}).",
+        ),
+    ] = None,
+    files_dir: Annotated[
+        _File,
+        typer.Option(
+            metavar="DIR",
+            help="Where --egress finds the files of terminating-gateway entries; default "
+            "/etc/mesh/egress.",
+        ),
     ] = None,
     advertise_address: Annotated[
         _Text, typer.Option(metavar="ADDRESS", help="The address of this host in its zone.")
@@ -98,12 +118,18 @@ def gateway(
     """Run a gateway of the zone.
 
     With --ingress it sends calls from other zones to the services that they name.  It decrypts
-    nothing: caller and callee authenticate each other through it.  Run two or more per zone.
+    nothing: caller and callee authenticate each other through it.
+
+    With --egress it sends calls out of the zone: those to other zones as they are, those to
+    external services after it has judged them by intentions.
+
+    Run two or more of each per zone.
     """
-    if not ingress:
-        raise typer.BadParameter("say which gateway this is: give --ingress")
+    if ingress is egress:
+        raise typer.BadParameter("say which gateway this is: give --ingress or --egress")
     given = {
-        "role": Role.ZONE_GATEWAY.value,
+        "role": (Role.EGRESS if egress else Role.ZONE_GATEWAY).value,
+        "files_dir": _text(files_dir),
         "id": id,
         "state_dir": _text(state_dir),
         "zone_api": zone_api or None,

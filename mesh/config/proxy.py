@@ -32,14 +32,21 @@ from mesh.config.types import (
     is_unspecified,
 )
 from mesh.model import names
-from mesh.model.proxies import Role, Upstream
+from mesh.model.proxies import GATEWAYS, Role, Upstream
 
 PREFIX: Final = "MESH_PROXY_"
 """How the variables begin; nested settings are joined by ``__``: ``MESH_PROXY_CONSUL__URL``."""
 
 DEFAULT_INBOUND_PORT: Final = 15_006
 DEFAULT_INGRESS_PORT: Final = 10_001
+DEFAULT_EGRESS_PORT: Final = 10_002
+_GATEWAY_PORTS: Final = {
+    Role.ZONE_GATEWAY.value: DEFAULT_INGRESS_PORT,
+    Role.EGRESS.value: DEFAULT_EGRESS_PORT,
+}
 DEFAULT_LISTEN: Final = "127.0.0.1:15020"
+_FILES: Final = Path("/etc/mesh/egress")
+"""Where an egress gateway finds the files that entries name."""
 
 
 def _real_ip(value: str) -> str:
@@ -115,6 +122,7 @@ class ProxySettings(Section):
     inbound_address: Ip = "0.0.0.0"  # noqa: S104 - the mesh's side of a sidecar faces the network
     inbound_port: Port = DEFAULT_INBOUND_PORT
     wan_address: HostPort | None = None
+    files_dir: FilePath | None = None
     advertise_address: Annotated[str, AfterValidator(_real_ip)] | None = None
     app: HostPort | None = None
     capture: HostPort | None = None
@@ -136,9 +144,10 @@ class ProxySettings(Section):
     @classmethod
     def _of_role(cls, said: object) -> object:
         """Fill in what a gateway need not be told."""
-        if not isinstance(said, dict) or said.get("role") != Role.ZONE_GATEWAY.value:
+        port = _GATEWAY_PORTS.get(str(said.get("role"))) if isinstance(said, dict) else None
+        if not isinstance(said, dict) or port is None:
             return said
-        return {"service": names.ZONE_GATEWAY, "inbound_port": DEFAULT_INGRESS_PORT, **said}
+        return {"service": GATEWAYS[Role(said["role"])], "inbound_port": port, **said}
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -177,17 +186,22 @@ class ProxySettings(Section):
     def _wrong_for_sidecar(self) -> Iterator[tuple[str, str]]:
         if not (self.app or self.upstreams or self.capture):
             yield "", "give app, upstreams or capture: a proxy with none has nothing to do"
-        if self.service == names.ZONE_GATEWAY:
+        if self.service in GATEWAYS.values():
             yield "service", "is the name of the zone's gateways: see `mesh gateway`"
-        if self.wan_address is not None:
-            yield "wan_address", "is for gateways: see `mesh gateway`"
+        for name in ("wan_address", "files_dir"):
+            if getattr(self, name) is not None:
+                yield name, "is for gateways: see `mesh gateway`"
 
     def _wrong_for_gateway(self) -> Iterator[tuple[str, str]]:
         for name in ("app", "upstreams", "capture", "app_metrics_url"):
             if getattr(self, name):
                 yield name, f"a {self.role.value} has none"
-        if self.service != names.ZONE_GATEWAY:
-            yield "service", f"a {self.role.value} is called {names.ZONE_GATEWAY}"
+        if self.service != GATEWAYS[self.role]:
+            yield "service", f"a {self.role.value} is called {GATEWAYS[self.role]}"
+        if self.role is Role.EGRESS and self.wan_address is not None:
+            yield "wan_address", "is for gateways that other zones dial: nobody dials an egress"
+        if self.role is not Role.EGRESS and self.files_dir is not None:
+            yield "files_dir", "is for egress gateways"
         if self.wan_address is not None and not _is_dialled(self.wan_address):
             yield "wan_address", "must have an IP address and a port, as in 192.0.2.1:10001"
 
@@ -217,6 +231,7 @@ class ProxySettings(Section):
             ],
             "register": self.registration,
             "tags": list(self.tags),
+            "files_dir": _absolute(self.files_dir or _FILES) if self.role is Role.EGRESS else None,
             "meta": {**self.labels, **self.meta, **self._wan()},
             "labels": self.labels,
             "consul": {

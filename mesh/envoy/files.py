@@ -22,6 +22,8 @@ WATCHED_DIRECTORY: Final = "."
 """Directory whose renames tell Envoy to read both again."""
 XDS_CLUSTER: Final = "mesh:zone"
 """Name of the bootstrap's cluster that reaches the zone's xDS server; no service is called so."""
+OUTSIDE_FILES: Final = "outside"
+"""Link to the directory with an egress gateway's files for servers outside the mesh."""
 SYSTEM_ROOTS: Final = "system-roots.pem"
 """Link to whom the operating system believes.  (Envoy 1.40 refuses to verify a name by
 ``system_root_certs``.)"""

@@ -11,6 +11,7 @@ import ipaddress
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any, Self
 
 from mesh.model import names
@@ -32,6 +33,14 @@ class Role(enum.StrEnum):
     SIDECAR = "sidecar"
     ZONE_GATEWAY = "zone-gateway"
     """Lets calls from other zones in, by name and without decrypting them."""
+    EGRESS = "egress"
+    """Lets calls out: to other zones as they are, to external services if intentions allow it."""
+
+
+GATEWAYS: Mapping[Role, str] = MappingProxyType(
+    {Role.ZONE_GATEWAY: names.ZONE_GATEWAY, Role.EGRESS: names.ZONE_EGRESS}
+)
+"""What gateways are called, and nobody else may be."""
 
 
 @dataclass(frozen=True, slots=True)

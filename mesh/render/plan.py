@@ -15,6 +15,7 @@ from mesh.policies.intentions.matching import Call
 from mesh.policies.intentions.verdict import can_connect, judge
 from mesh.policies.selection import Selection
 from mesh.render.capture import captured
+from mesh.render.gateways.egress import egress
 from mesh.render.gateways.zone import gateway
 from mesh.render.inbound import Inbound
 from mesh.render.outbound import (
@@ -45,6 +46,8 @@ def inbound(world: World, need: ProxyNeed, said: Selection, known: Compositions)
     """
     if need.role is Role.ZONE_GATEWAY:
         return gateway(world, need)
+    if need.role is Role.EGRESS:
+        return egress(world, need)
     capturing = captured(need, said)
     if need.inbound is None:
         return capturing, frozenset()

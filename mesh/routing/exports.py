@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mesh.model.destinations import Selection, Target
-from mesh.model.names import ZONE_GATEWAY
+from mesh.model.proxies import GATEWAYS
 from mesh.model.services import Health, Instance
 from mesh.model.zones import Exported
 from mesh.routing.instances import selected
@@ -15,9 +15,10 @@ from mesh.world.snapshot import World
 def exported(world: World) -> frozenset[str]:
     """Return the names of the services that other zones may call.
 
-    Who has instances is not asked: a service whose last one has just gone is still one.
+    Who has instances is not asked: a service whose last one has just gone is still one.  Gateways
+    are none of them, nor is what leaves by egress: it is outside the mesh.
     """
-    return world.catalog - {ZONE_GATEWAY}
+    return world.catalog - set(GATEWAYS.values()) - world.entries.linked.keys()
 
 
 def selections(world: World, service: str) -> tuple[Selection, ...]:

@@ -18,11 +18,13 @@ from mesh.sources.consul.entries.kinds import (
     SERVICE_RESOLVER,
     SERVICE_ROUTER,
     SERVICE_SPLITTER,
+    TERMINATING_GATEWAY,
     UNUSED_KINDS,
 )
 from mesh.sources.consul.entries.resolver import parse_resolver
 from mesh.sources.consul.entries.router import parse_router
 from mesh.sources.consul.entries.splitter import parse_splitter
+from mesh.sources.consul.entries.terminating import parse_terminating_gateway
 
 __all__ = [
     "PROXY_DEFAULTS",
@@ -30,11 +32,13 @@ __all__ = [
     "SERVICE_RESOLVER",
     "SERVICE_ROUTER",
     "SERVICE_SPLITTER",
+    "TERMINATING_GATEWAY",
     "UNUSED_KINDS",
     "parse_proxy_defaults",
     "parse_resolver",
     "parse_router",
     "parse_service_defaults",
     "parse_splitter",
+    "parse_terminating_gateway",
     "protocol_only",
 ]

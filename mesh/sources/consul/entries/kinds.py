@@ -9,6 +9,7 @@ PROXY_DEFAULTS: Final = "proxy-defaults"
 SERVICE_ROUTER: Final = "service-router"
 SERVICE_SPLITTER: Final = "service-splitter"
 SERVICE_RESOLVER: Final = "service-resolver"
+TERMINATING_GATEWAY: Final = "terminating-gateway"
 
 UNUSED_KINDS: Final = frozenset(
     {
@@ -23,7 +24,6 @@ UNUSED_KINDS: Final = frozenset(
         "mesh",
         "sameness-group",
         "tcp-route",
-        "terminating-gateway",
     }
 )
 """Kinds that Consul knows and that mean nothing to the mesh so far."""
