@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mesh.model.destinations import Destination
+from mesh.model.destinations import Destination, Selection
 from mesh.model.names import ZONE_EGRESS, sni
 from mesh.model.services import Health
 from mesh.routing.egress import found_outside, leaving
@@ -27,14 +27,17 @@ class Exit:
 
 
 def way_out(world: World, destination: Destination) -> Exit | None:
-    """Return by which way calls to ``destination`` leave; None if they do not leave by egress."""
-    selection = destination.selection
-    if not selection.by_egress:
+    """Return by which way calls to ``destination`` leave, or turn to another zone.
+
+    None if they do not leave by egress.
+    """
+    selection = next((one for one in destination.selections if one.by_egress), None)
+    if selection is None:
         return None
     target = selection.target
     who = world.identity(target.service, target.elsewhere)
     name = sni(who.service, who.zone, who.trust_domain, subset=target.subset)
-    warning = _warning(world, destination)
+    warning = _warning(world, selection)
     if target.elsewhere:
         judge = f"the proxy of {target.service} in zone {target.elsewhere}"
         return Exit(name, judge, warning=warning)
@@ -49,14 +52,14 @@ def way_out(world: World, destination: Destination) -> Exit | None:
     )
 
 
-def _warning(world: World, destination: Destination) -> str:
+def _warning(world: World, selection: Selection) -> str:
     gateways = world.instances.get(ZONE_EGRESS, ())
     if not any(one.health is not Health.CRITICAL for one in gateways):
         return (
             f"no egress gateway answers in zone {world.zone}, and calls may leave by no other "
             "way: start `mesh gateway --egress`"
         )
-    if not selected(world, destination.selection):
-        target = destination.target
+    if not selected(world, selection):
+        target = selection.target
         return f"nobody answers for {target.service} in zone {target.elsewhere}"
     return ""
