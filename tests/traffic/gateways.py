@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
+
+import aiohttp
 
 from mesh.agent.state import StateDir
 from mesh.demo.estate import HOST, Estate, free_ports
 from mesh.demo.processes import Child, start
 from mesh.model.proxies import GATEWAYS, Role
 from tests.agent.envoys import end_all
+from tests.traffic.waiting import until
 
 _VARIABLES: Final = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "LANG": "C.UTF-8"}
+_RATE: Final = 200
+"""Requests per second that a load has at least."""
+_NOTICED: Final = 0.25
+"""Seconds that a caller's Envoy may take to read that a connection has ended; until then a call may
+still be sent on it."""
 _OPTIONS: Final = {Role.ZONE_GATEWAY: "--ingress", Role.EGRESS: "--egress"}
 
 
@@ -36,9 +47,19 @@ class Gateway:
         await self.child.answers(f"http://{HOST}:{self.ready_port}/ready")
 
     async def kill(self) -> None:
-        """End agent and Envoy at once, as when the host is lost."""
+        """End agent and Envoy at once, and wait until nobody listens any more."""
         await self.child.kill()
         end_all(StateDir(self.state))
+
+        async def gone() -> bool | None:
+            try:
+                _, writer = await asyncio.open_connection(HOST, self.port)
+            except OSError:
+                return True
+            writer.close()
+            return None
+
+        await until(f"{self.id} is gone", gone)
 
 
 async def start_gateway(
@@ -74,3 +95,51 @@ async def start_gateway(
     child = await start(name, command, log=log, environment=_VARIABLES)
     stack.push_async_callback(child.stop)
     return Gateway(name, port, ready, state, child, log)
+
+
+@dataclass(slots=True)
+class Failures:
+    """Calls that were not answered with 200: when each began, and what came of it."""
+
+    sent: int = 0
+    failed: list[tuple[float, str]] = field(default_factory=list)
+
+
+async def killed_under_load(url: str, gateway: Gateway, *, callers: int = 12) -> Failures:
+    """Kill ``gateway`` while ``callers`` call ``url``; return what became of later calls.
+
+    Raises:
+        AssertionError: there were fewer than 200 calls a second.
+
+    """
+    done = Failures()
+    goal = 300
+    reached = asyncio.Event()
+
+    async def call(session: aiohttp.ClientSession) -> None:
+        while not reached.is_set() or done.sent < goal:
+            began = time.monotonic()
+            async with session.get(url) as answer:
+                text = await answer.text()
+            done.sent += 1
+            if answer.status != HTTPStatus.OK:
+                done.failed.append((began, f"{answer.status} {text}"))
+            if done.sent >= goal:
+                reached.set()
+
+    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+        for _ in range(callers):
+            group.create_task(call(session))
+        await reached.wait()
+        assert not done.failed
+        goal = done.sent + 2000
+        began, before = time.monotonic(), done.sent
+        reached.clear()
+        await gateway.kill()
+        dead = time.monotonic()
+        await reached.wait()
+    rate = (done.sent - before) / (time.monotonic() - began)
+    assert rate > _RATE, f"{rate:.0f} requests/s"
+    # Each caller had one call under way when it happened.
+    assert len(done.failed) <= callers, done.failed
+    return Failures(done.sent, [each for each in done.failed if each[0] > dead + _NOTICED])
