@@ -195,9 +195,9 @@ class ProxySettings(Section):
     def _wrong_for_gateway(self) -> Iterator[tuple[str, str]]:
         for name in ("app", "upstreams", "capture", "app_metrics_url"):
             if getattr(self, name):
-                yield name, f"a {self.role.value} has none"
+                yield name, f"one in the role {self.role.value} has none"
         if self.service != GATEWAYS[self.role]:
-            yield "service", f"a {self.role.value} is called {GATEWAYS[self.role]}"
+            yield "service", f"one in the role {self.role.value} is called {GATEWAYS[self.role]}"
         if self.role is Role.EGRESS and self.wan_address is not None:
             yield "wan_address", "is for gateways that other zones dial: nobody dials an egress"
         if self.role is not Role.EGRESS and self.files_dir is not None:
