@@ -40,10 +40,7 @@ PREFIX: Final = "MESH_PROXY_"
 DEFAULT_INBOUND_PORT: Final = 15_006
 DEFAULT_INGRESS_PORT: Final = 10_001
 DEFAULT_EGRESS_PORT: Final = 10_002
-_GATEWAY_PORTS: Final = {
-    Role.ZONE_GATEWAY.value: DEFAULT_INGRESS_PORT,
-    Role.EGRESS.value: DEFAULT_EGRESS_PORT,
-}
+_GATEWAY_PORTS: Final = {Role.ZONE_GATEWAY: DEFAULT_INGRESS_PORT, Role.EGRESS: DEFAULT_EGRESS_PORT}
 DEFAULT_LISTEN: Final = "127.0.0.1:15020"
 _FILES: Final = Path("/etc/mesh/egress")
 """Where an egress gateway finds the files that entries name."""
@@ -144,9 +141,9 @@ class ProxySettings(Section):
     @classmethod
     def _of_role(cls, said: object) -> object:
         """Fill in what a gateway need not be told."""
-        port = _GATEWAY_PORTS.get(str(said.get("role"))) if isinstance(said, dict) else None
-        if not isinstance(said, dict) or port is None:
+        if not isinstance(said, dict) or said.get("role") not in _GATEWAY_PORTS:
             return said
+        port = _GATEWAY_PORTS[said["role"]]
         return {"service": GATEWAYS[Role(said["role"])], "inbound_port": port, **said}
 
     @model_validator(mode="after")

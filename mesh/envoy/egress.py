@@ -26,7 +26,14 @@ from mesh.envoy import cluster, listener
 from mesh.envoy.cluster import NOBODY
 from mesh.envoy.proto import duration, typed
 from mesh.envoy.tls import from_ads
-from mesh.model.destinations import Destination, External, Selection, Settings, Target
+from mesh.model.destinations import (
+    Destination,
+    External,
+    Limits,
+    Selection,
+    Settings,
+    Target,
+)
 from mesh.model.identity import WorkloadId
 from mesh.model.names import sni
 from mesh.model.services import Protocol
@@ -38,6 +45,9 @@ _PATIENCE: Final = 5.0
 """Seconds that a caller has to say whom it wants."""
 _ATTEMPTS: Final = 3
 """How many instances are dialled before a caller is sent away."""
+_MOST: Final = 2**32 - 1
+_SETTINGS: Final = Settings(limits=Limits(connections=_MOST, pending=_MOST, requests=_MOST))
+"""All calls of a zone come through a few gateways: the limits are the callers' own."""
 _REFUSED: Final = (
     "connection.termination_details.startsWith('rbac_access_denied') || "
     "connection.transport_failure_reason != ''"
@@ -122,7 +132,7 @@ def outside(
     With ``discovered`` its hosts, all of them IP literals, come over ADS.
     """
     built: cluster_pb2.Cluster = cluster.of_destination(
-        Destination(Selection(Target(name)), protocol, Settings(), external=external), _nobody
+        Destination(Selection(Target(name)), protocol, _SETTINGS, external=external), _nobody
     )
     if discovered:
         built.type = cluster_pb2.Cluster.EDS

@@ -86,6 +86,10 @@ def test_each_service_has_a_chain_a_cluster_and_a_gate_of_its_own() -> None:
         "outside:ledger",
         "api.default.west.internal.mesh.test",
     }
+    # Many callers come through one gateway.
+    for cluster in found(snapshot, CLUSTER).values():
+        (threshold,) = cluster.circuit_breakers.thresholds  # type: ignore[attr-defined]
+        assert threshold.max_connections.value == 2**32 - 1
     # A name is resolved by Envoy; addresses come and go without the cluster.
     assert set(found(snapshot, ENDPOINTS)) == {
         "outside:ledger",
