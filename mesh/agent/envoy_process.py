@@ -27,6 +27,7 @@ from mesh.agent.http import RequestError
 from mesh.agent.settings import AgentSettings
 from mesh.agent.state import StateDir
 from mesh.config.envoy_binary import installed
+from mesh.envoy import files
 from mesh.envoy.bootstrap import with_admin_socket
 
 logger = logging.getLogger(__name__)
@@ -207,6 +208,8 @@ def start(
     """
     socket = admin_socket(place)
     system_roots.link(state)
+    if settings.files_dir is not None:
+        state.link(files.OUTSIDE_FILES, settings.files_dir)
     state.write(bootstrap_file(place), json.dumps(with_admin_socket(bootstrap, socket)))
     try:
         child = subprocess.Popen(  # noqa: S603 - the binary is the operator's choice or our own

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from mesh.agent.settings import AgentSettings, parse_address
 from mesh.envoy import files
 from mesh.model.names import WAN_META
 from mesh.model.proxies import Inbound, Role
+
+_KINDS: Final = {Role.ZONE_GATEWAY: "mesh-gateway", Role.EGRESS: "terminating-gateway"}
+"""What Consul calls the gateways between zones and to the outside."""
 
 
 def gateway_service(settings: AgentSettings, inbound: Inbound, address: str) -> dict[str, Any]:
@@ -22,7 +25,7 @@ def _zone_gateway(settings: AgentSettings, inbound: Inbound, address: str) -> di
     return {
         "ID": settings.id,
         "Name": settings.service,
-        "Kind": "mesh-gateway",
+        "Kind": _KINDS[settings.role],
         # As a gateway alone it would not be listed among what speaks the mesh's TLS.
         "Connect": {"Native": True},
         "Address": address,

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mesh.envoy import files
+from mesh.envoy import files, outside_files
 
 Json = dict[str, Any]
 """A JSON object."""
@@ -72,7 +72,7 @@ def resources(dump: Mapping[str, Any]) -> Resources:
     }
     parts = _parts(sections)
     clusters = [
-        _with_endpoints(_untyped(each["cluster"]), endpoints)
+        _inlined(_with_endpoints(_untyped(each["cluster"]), endpoints), parts)
         for each in sections("ClustersConfigDump", "dynamic_active_clusters")
     ]
     listeners = [
@@ -147,7 +147,7 @@ def _inlined(value: Any, parts: _Parts) -> Any:
         return [_inlined(each, parts) for each in value]
     if not isinstance(value, dict):
         return value
-    result = dict(value)
+    result = outside_files.without_secrets(value)
     if result.get("@type") == _HTTP_MANAGER and "rds" in result:
         name = result.pop("rds").get("route_config_name", "")
         if name not in parts.routes:

@@ -77,6 +77,7 @@ class AgentSettings:
     tags: tuple[str, ...] = ()
     meta: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+    files_dir: Path | None = None
     consul: Consul = field(default_factory=lambda: Consul(url="http://127.0.0.1:8500"))
     vault: Vault | None = None
     health: HealthCheck = field(default_factory=HealthCheck)
@@ -148,6 +149,7 @@ class AgentSettings:
                 "capture": Capture(*_address(capture)) if capture else None,
                 "upstreams": tuple(Upstream(**each) for each in raw["upstreams"]),
                 "tags": tuple(raw["tags"]),
+                "files_dir": _path(raw.get("files_dir")),
                 "consul": Consul(
                     url=consul["url"],
                     token_file=_path(consul.get("token_file")),

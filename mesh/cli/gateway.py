@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mesh.cli.proxy import become_agent
-from mesh.config.proxy import DEFAULT_EDGE_PORT, DEFAULT_INGRESS_PORT
+from mesh.config.proxy import DEFAULT_EDGE_PORT, DEFAULT_EGRESS_PORT, DEFAULT_INGRESS_PORT
 from mesh.model.proxies import Role
 
 app = typer.Typer()
@@ -22,6 +22,9 @@ _File = Path | None
     "  mesh token create --service mesh-gateway --out gateway.token\n"
     "  mesh gateway --ingress --zone-api zone.west.example:5678 \\\n"
     "    --join-token-file gateway.token --state-dir /var/lib/mesh/gateway\n"
+    "  mesh token create --service mesh-egress --out egress.token\n"
+    "  mesh gateway --egress --zone-api zone.west.example:5678 \\\n"
+    "    --join-token-file egress.token --state-dir /var/lib/mesh/egress\n"
     "  mesh gateway --edge --name edge --zone-api zone.west.example:5678 \\\n"
     "    --join-token-file edge.token --state-dir /var/lib/mesh/edge"
 )
@@ -29,6 +32,10 @@ def gateway(
     *,
     ingress: Annotated[
         bool, typer.Option("--ingress", help="Let calls from other zones in.")
+    ] = False,
+    egress: Annotated[
+        bool,
+        typer.Option("--egress", help="Let calls out, to other zones and external services."),
     ] = False,
     edge: Annotated[bool, typer.Option("--edge", help="Serve clients outside the mesh.")] = False,
     name: Annotated[
@@ -69,8 +76,16 @@ def gateway(
         int | None,
         typer.Option(
             metavar="PORT",
-            help=f"Its port; default {DEFAULT_INGRESS_PORT}, with --edge {DEFAULT_EDGE_PORT}: "
-            "that of /ready, for a load balancer.",
+            help=f"Its port; default {DEFAULT_INGRESS_PORT} (egress: {DEFAULT_EGRESS_PORT}; edge: "
+            f"{DEFAULT_EDGE_PORT}, that of /ready, for a load balancer).",
+        ),
+    ] = None,
+    files_dir: Annotated[
+        _File,
+        typer.Option(
+            metavar="DIR",
+            help="Where --egress finds the files of terminating-gateway entries; default "
+            "/etc/mesh/egress.",
         ),
     ] = None,
     advertise_address: Annotated[
@@ -128,27 +143,36 @@ def gateway(
     """Run a gateway of the zone.
 
     With --ingress it sends calls from other zones to the services that they name.  It decrypts
-    nothing: caller and callee authenticate each other through it.  Run two or more per zone.
+    nothing: caller and callee authenticate each other through it.
+
+    With --egress it sends calls out of the zone: those to other zones as they are, those to
+    external services after it has judged them by intentions.
 
     With --edge it serves clients outside the mesh: what its ingress-gateway entry and MeshGateway
     policies say, to the services that intentions let it call.
+
+    Run two or more of each.
     """
-    if ingress is edge:
-        raise typer.BadParameter("say which gateway this is: give --ingress or --edge")
+    roles = {Role.ZONE_GATEWAY: ingress, Role.EGRESS: egress, Role.EDGE: edge}
+    if sum(roles.values()) != 1:
+        wanted = "give one of --ingress, --egress and --edge"
+        raise typer.BadParameter(f"say which gateway this is: {wanted}")
+    (role,) = (each for each, is_meant in roles.items() if is_meant)
     if name is not None and not edge:
-        raise typer.BadParameter("a gateway between zones is called mesh-gateway: leave --name out")
+        raise typer.BadParameter(f"a {role.value} has its name already: leave --name out")
     approle = {
         "role_id_file": _text(vault_role_id_file),
         "secret_id_file": _text(vault_secret_id_file),
     }
     given = {
-        "role": (Role.EDGE if edge else Role.ZONE_GATEWAY).value,
+        "role": role.value,
         "service": name,
         "vault": _said(
             address=vault_address,
             ca_file=_text(vault_ca_file),
             auth=_said(token_file=_text(vault_token_file), approle=_said(**approle)),
         ),
+        "files_dir": _text(files_dir),
         "id": id,
         "state_dir": _text(state_dir),
         "zone_api": zone_api or None,

@@ -114,6 +114,8 @@ def _target(target: Json) -> Iterator[str]:
             yield _said(
                 "    ", name, _value(key, settings[key]), _origins(target["origins"], begins)
             )
+    if target["egress"]:
+        yield from _egress(target["egress"])
     if target["external"]:
         hosts = (f"{each['address']}:{each['port']}" for each in target["external"]["hosts"])
         yield f"    outside the mesh: {', '.join(hosts)}"
@@ -128,6 +130,14 @@ def _target(target: Json) -> Iterator[str]:
         yield from _callee(callee)
 
 
+def _egress(way: Json) -> Iterator[str]:
+    yield f"    leaves by egress for {way['server_name']}, judged by {way['judge']}"
+    if way.get("hosts"):
+        yield f"    outside the mesh: {', '.join(way['hosts'])}"
+    if way.get("warning"):
+        yield f"    closed: {way['warning']}"
+
+
 def _endpoint(endpoint: Json) -> str:
     words = [
         _MARKS[endpoint["standing"]],
@@ -139,7 +149,10 @@ def _endpoint(endpoint: Json) -> str:
         endpoint["locality"] and f"in {endpoint['locality']}",
         f"({endpoint['standing']})" if endpoint["standing"] != "used" else "",
     ]
-    if endpoint["gateway_for"]:
+    if endpoint["egress"]:
+        words[1] = f"egress gateway {endpoint['id']}"
+        words[4:5] = [f"for {endpoint['gateway_for']}"]
+    elif endpoint["gateway_for"]:
         # Of who answers behind a gateway nothing is known but that somebody does.
         words[1] = f"gateway of zone {endpoint['zone']}"
         words[3:5] = [f"for {endpoint['gateway_for']}"]

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from mesh.cli.facts import Facts, read_facts
 from mesh.clients.consul import ConsulAddress, ConsulClient, ConsulError, KeyValue
+from mesh.model.destinations import Destination
+from mesh.model.names import OUTSIDE
 from mesh.model.proxies import ProxyNeed
 from mesh.render.parties import registered
 from mesh.routing.memo import Compositions
@@ -88,9 +90,14 @@ class _Reading:
 
     async def _instances(self, service: str) -> None:
         found = await self._read(
-            f"the instances of {service}", self._client.health_connect(service)
+            f"the instances of {service.removeprefix(OUTSIDE)}", self._asked(service)
         )
         self._knowledge.instances(service, found.value if found is not None else ())
+
+    def _asked(self, service: str) -> Coroutine[Any, Any, Any]:
+        if service.startswith(OUTSIDE):
+            return self._client.health_service(service.removeprefix(OUTSIDE))
+        return self._client.health_connect(service)
 
     async def _read(self, what: str, call: Coroutine[Any, Any, Any]) -> Any:
         try:
@@ -109,6 +116,11 @@ class _Reading:
             for one in known.traffic(
                 source, known.selection(need), destination
             ).traffic.destinations.values()
-            for name in one.services
+            for name in (*one.services, *self._outside(one))
         }
         return sorted(names - self._world.instances.keys())
+
+    def _outside(self, destination: Destination) -> tuple[str, ...]:
+        service = destination.target.service
+        linked = destination.selection.is_outside and service in self._world.entries.linked
+        return (f"{OUTSIDE}{service}",) if linked else ()

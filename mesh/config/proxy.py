@@ -33,15 +33,23 @@ from mesh.config.types import (
     is_unspecified,
 )
 from mesh.model import names
-from mesh.model.proxies import Role, Upstream
+from mesh.model.proxies import GATEWAYS, Role, Upstream
 
 PREFIX: Final = "MESH_PROXY_"
 """How the variables begin; nested settings are joined by ``__``: ``MESH_PROXY_CONSUL__URL``."""
 
 DEFAULT_INBOUND_PORT: Final = 15_006
 DEFAULT_INGRESS_PORT: Final = 10_001
+DEFAULT_EGRESS_PORT: Final = 10_002
 DEFAULT_EDGE_PORT: Final = 10_003
+_GATEWAY_PORTS: Final = {
+    Role.ZONE_GATEWAY: DEFAULT_INGRESS_PORT,
+    Role.EGRESS: DEFAULT_EGRESS_PORT,
+    Role.EDGE: DEFAULT_EDGE_PORT,
+}
 DEFAULT_LISTEN: Final = "127.0.0.1:15020"
+_FILES: Final = Path("/etc/mesh/egress")
+"""Where an egress gateway finds the files that entries name."""
 
 
 def _real_ip(value: str) -> str:
@@ -117,6 +125,7 @@ class ProxySettings(Section):
     inbound_address: Ip = "0.0.0.0"  # noqa: S104 - the mesh's side of a sidecar faces the network
     inbound_port: Port = DEFAULT_INBOUND_PORT
     wan_address: HostPort | None = None
+    files_dir: FilePath | None = None
     advertise_address: Annotated[str, AfterValidator(_real_ip)] | None = None
     app: HostPort | None = None
     capture: HostPort | None = None
@@ -139,13 +148,11 @@ class ProxySettings(Section):
     @classmethod
     def _of_role(cls, said: object) -> object:
         """Fill in what a gateway need not be told."""
-        if not isinstance(said, dict):
+        if not isinstance(said, dict) or said.get("role") not in _GATEWAY_PORTS:
             return said
-        if said.get("role") == Role.EDGE.value:
-            return {"inbound_port": DEFAULT_EDGE_PORT, **said}
-        if said.get("role") != Role.ZONE_GATEWAY.value:
-            return said
-        return {"service": names.ZONE_GATEWAY, "inbound_port": DEFAULT_INGRESS_PORT, **said}
+        role = Role(said["role"])
+        named = {"service": GATEWAYS[role]} if role in GATEWAYS else {}
+        return {**named, "inbound_port": _GATEWAY_PORTS[role], **said}
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -184,27 +191,34 @@ class ProxySettings(Section):
     def _wrong_for_sidecar(self) -> Iterator[tuple[str, str]]:
         if not (self.app or self.upstreams or self.capture):
             yield "", "give app, upstreams or capture: a proxy with none has nothing to do"
-        if self.service == names.ZONE_GATEWAY:
+        if self.service in GATEWAYS.values():
             yield "service", "is the name of the zone's gateways: see `mesh gateway`"
-        if self.wan_address is not None:
-            yield "wan_address", "is for gateways: see `mesh gateway`"
-        if self.vault is not None:
-            yield "vault", "is for edge gateways: see `mesh gateway --edge`"
+        for name in ("wan_address", "files_dir", "vault"):
+            if getattr(self, name) is not None:
+                yield name, "is for gateways: see `mesh gateway`"
 
     def _wrong_for_gateway(self) -> Iterator[tuple[str, str]]:
         for name in ("app", "upstreams", "capture", "app_metrics_url"):
             if getattr(self, name):
-                yield name, f"a {self.role.value} has none"
-        if (self.service == names.ZONE_GATEWAY) is (self.role is Role.EDGE):
-            other = "edge gateway has a name of its own, not"
-            wrong = f"an {other}" if self.role is Role.EDGE else f"a {self.role.value} is called"
-            yield "service", f"{wrong} {names.ZONE_GATEWAY}"
+                yield name, f"one in the role {self.role.value} has none"
+        yield from self._wrong_name_of_gateway()
+        if self.role is Role.EGRESS and self.wan_address is not None:
+            yield "wan_address", "is for gateways that other zones dial: nobody dials an egress"
+        if self.role is not Role.EGRESS and self.files_dir is not None:
+            yield "files_dir", "is for egress gateways"
         if self.role is Role.EDGE:
             yield from self._wrong_for_edge()
         elif self.vault is not None:
             yield "vault", "is for edge gateways: see `mesh gateway --edge`"
         if self.wan_address is not None and not _is_dialled(self.wan_address):
             yield "wan_address", "must have an IP address and a port, as in 192.0.2.1:10001"
+
+    def _wrong_name_of_gateway(self) -> Iterator[tuple[str, str]]:
+        role, wanted = self.role.value, GATEWAYS.get(self.role)
+        if wanted is not None and self.service != wanted:
+            yield "service", f"one in the role {role} is called {wanted}"
+        elif wanted is None and self.service in GATEWAYS.values():
+            yield "service", f"one in the role {role} has a name of its own, not {self.service}"
 
     def _wrong_for_edge(self) -> Iterator[tuple[str, str]]:
         if self.wan_address is not None:
@@ -238,6 +252,7 @@ class ProxySettings(Section):
             ],
             "register": self.registration,
             "tags": list(self.tags),
+            "files_dir": absolute(self.files_dir or _FILES) if self.role is Role.EGRESS else None,
             "meta": {**self.labels, **self.meta, **self._wan()},
             "labels": self.labels,
             "consul": {

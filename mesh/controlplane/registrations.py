@@ -23,7 +23,7 @@ import msgspec
 
 from mesh.clients.consul import ConsulClient, KeyValue
 from mesh.model.identity import WorkloadId
-from mesh.model.names import SIDECAR_SUFFIX, ZONE_GATEWAY
+from mesh.model.names import SIDECAR_SUFFIX, ZONE_EGRESS, ZONE_GATEWAY
 from mesh.model.services import NO_META, Health
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,8 @@ LEASE_CHECK: Final = "mesh-lease"
 LEASE_TTL: Final = 30.0
 """Seconds after which a lease without heartbeats may be gone."""
 
+_GATEWAY_KINDS: Final = {ZONE_GATEWAY: "mesh-gateway", ZONE_EGRESS: "terminating-gateway"}
+"""What Consul calls them."""
 _INSTANCE: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 
 
@@ -154,9 +156,10 @@ def entries(registration: Registration, zone: str) -> tuple[Mapping[str, Any], .
         },
     }
     lease = lease_check(registration.node, "passing", "held by heartbeats")
-    if registration.service == ZONE_GATEWAY:
+    if registration.service in _GATEWAY_KINDS:
         # As a gateway alone it would not be listed among what speaks the mesh's TLS.
-        gateway = {**application, "Kind": "mesh-gateway", "Connect": {"Native": True}}
+        kind = _GATEWAY_KINDS[registration.service]
+        gateway = {**application, "Kind": kind, "Connect": {"Native": True}}
         gateway["Port"] = registration.port
         checks = [lease, _health(registration, gateway)]
         return ({**common, "Service": gateway, "Checks": checks},)

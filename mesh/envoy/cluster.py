@@ -9,6 +9,7 @@ belongs to, and with that under which name it is dialled and whom we expect ther
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from envoy.config.cluster.v3 import cluster_pb2
@@ -30,11 +31,12 @@ from mesh.model.destinations import (
     Limits,
     LoadBalancing,
     Outlier,
+    Selection,
     Settings,
     Target,
 )
 from mesh.model.identity import WorkloadId
-from mesh.model.names import sni
+from mesh.model.names import ZONE_EGRESS, sni
 from mesh.model.services import Instance, Protocol
 
 NOBODY: Final = "mesh:nobody"
@@ -208,26 +210,29 @@ def _inside(
     cluster.type = cluster_pb2.Cluster.EDS
     cluster.eds_cluster_config.eds_config.CopyFrom(from_ads())
 
-    def socket(target: Target) -> base_pb2.TransportSocket:
+    def socket(selection: Selection) -> base_pb2.TransportSocket:
+        target = selection.target
         who = identity(target)
+        # What is outside has no identity of ours: the egress gateway answers for it as itself.
+        answers = replace(who, service=ZONE_EGRESS) if selection.is_outside else who
         return tls.upstream(
             sni=sni(who.service, who.zone, who.trust_domain, subset=target.subset),
-            identity=who.uri,
+            identity=answers.uri,
             alpn=_alpn(destination.protocol),
         )
 
     # Beside matches this is for an endpoint that none of them matches: never plain text.
-    cluster.transport_socket.CopyFrom(socket(destination.target))
+    cluster.transport_socket.CopyFrom(socket(destination.selection))
     if destination.zones:
-        _notice_silence(cluster)
+        notice_silence(cluster)
     if destination.failover:
-        for target in dict.fromkeys(selection.target for selection in destination.selections):
+        for target, selection in {one.target: one for one in destination.selections}.items():
             match = cluster.transport_socket_matches.add(name=target.name)
             match.match.fields[TRANSPORT_MATCH].string_value = target.name
-            match.transport_socket.CopyFrom(socket(target))
+            match.transport_socket.CopyFrom(socket(selection))
 
 
-def _notice_silence(cluster: Any) -> None:
+def notice_silence(cluster: Any) -> None:
     """End connections on which what was sent is not acknowledged: a link may fail silently."""
     option = cluster.upstream_bind_config.socket_options.add(
         description="TCP_USER_TIMEOUT", level=_IPPROTO_TCP, name=_TCP_USER_TIMEOUT
@@ -273,7 +278,13 @@ def _origination(external: External, protocol: Protocol) -> base_pb2.TransportSo
     if not names and not server and any(is_ip(address) for address in addresses):
         names = tuple(addresses)
     return tls.external(
-        sni=server, names=names, ca=external.ca, verify=external.verify, alpn=_alpn(protocol)
+        sni=server,
+        names=names,
+        ca=external.ca,
+        ca_file=external.ca_file,
+        certificate=external.certificate,
+        verify=external.verify,
+        alpn=_alpn(protocol),
     )
 
 

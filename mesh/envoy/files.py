@@ -28,6 +28,8 @@ CERTIFICATES_SOCKET: Final = "certificates.sock"
 """Unix socket on which that agent tells Envoy the certificates for clients."""
 EDGE_HEALTH_PATH: Final = "/ready"
 """What an edge gateway's Envoy answers on the gateway's own port, for load balancers."""
+OUTSIDE_FILES: Final = "outside"
+"""Link to the directory with an egress gateway's files for servers outside the mesh."""
 SYSTEM_ROOTS: Final = "system-roots.pem"
 """Link to whom the operating system believes.  (Envoy 1.40 refuses to verify a name by
 ``system_root_certs``.)"""

@@ -48,17 +48,25 @@ def outbound_manager(
 
 
 def inbound_manager(
-    stat_prefix: str, *, cluster: str, filters: Sequence[tuple[str, str]], refusal: str
+    stat_prefix: str,
+    *,
+    cluster: str,
+    filters: Sequence[tuple[str, str]],
+    refusal: str,
+    tells_caller: bool = True,
 ) -> listener_components_pb2.Filter:
     """Pass to ``cluster`` what the ``filters`` (name, type URL; sent over ADS) let through.
 
     ``refusal`` is the body (Envoy's access log format) of a 403 that the proxy itself gives.
-    The application learns its caller's identity from ``x-forwarded-client-cert``.
+    The application learns its caller's identity from ``x-forwarded-client-cert``, unless it is
+    none that may know (``tells_caller``).
     """
     manager = base_manager(stat_prefix)
     manager.route_config.CopyFrom(_route_to(stat_prefix, cluster))
-    manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE_SET
-    manager.set_current_client_cert_details.uri = True
+    manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE
+    if tells_caller:
+        manager.forward_client_cert_details = hcm_pb2.HttpConnectionManager.SANITIZE_SET
+        manager.set_current_client_cert_details.uri = True
     for name, type_url in filters:
         manager.http_filters.add(name=name, config_discovery=discovery(type_url))
     manager.http_filters.append(router())

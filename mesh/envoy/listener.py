@@ -62,7 +62,7 @@ def listener(
     result.per_connection_buffer_limit_bytes.value = BUFFER_LIMIT
     if transport is not None:
         log = result.access_log.add()
-        log.CopyFrom(_stdout(_HANDSHAKE_FAILED))
+        log.CopyFrom(stdout(_HANDSHAKE_FAILED))
         log.filter.extension_filter.name = "envoy.access_loggers.extension_filters.cel"
         log.filter.extension_filter.typed_config.CopyFrom(
             typed(cel_pb2.ExpressionFilter(expression="connection.transport_failure_reason != ''"))
@@ -116,7 +116,7 @@ def tcp_proxy(
         # What comes before the upstream is there waits, and then the peer must wait too.
         proxy.max_early_data_bytes.value = _EARLY_DATA
     if log_format:
-        log = _stdout(log_format)
+        log = stdout(log_format)
         if log_failures_only:
             log.filter.response_flag_filter.flags.extend(_NOT_FORWARDED)
         proxy.access_log.append(log)
@@ -140,7 +140,8 @@ def extension(name: str, config: Any) -> extension_pb2.TypedExtensionConfig:
     return extension_pb2.TypedExtensionConfig(name=name, typed_config=typed(config))
 
 
-def _stdout(log_format: str) -> accesslog_pb2.AccessLog:
+def stdout(log_format: str) -> accesslog_pb2.AccessLog:
+    """Return a log of one line on stdout for each connection, in ``log_format``."""
     line = substitution_format_string_pb2.SubstitutionFormatString()
     line.text_format_source.inline_string = log_format
     return accesslog_pb2.AccessLog(

@@ -16,6 +16,7 @@ from typing import Any, Final
 from envoy.config.core.v3 import base_pb2, config_source_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
 
+from mesh.envoy import outside_files
 from mesh.envoy.files import (
     BUNDLE_FILE,
     BUNDLE_SDS,
@@ -68,22 +69,35 @@ def external(
     sni: str,
     names: Sequence[str] = (),
     ca: str = "",
+    ca_file: str = "",
+    certificate: tuple[str, str] | None = None,
     verify: bool = True,
     alpn: tuple[str, ...] = (),
 ) -> base_pb2.TransportSocket:
     """Dial a server outside the mesh, which is who it says if it has a certificate of ``names``.
 
-    An empty ``sni`` is each endpoint's own DNS name, and so are ``names``.  ``ca`` is PEM;
-    without it the operating system decides whom to believe.  Without ``verify`` anybody is
-    believed.
+    An empty ``sni`` is each endpoint's own DNS name, and so are ``names``.  ``ca`` is PEM, and
+    ``ca_file`` the name of a file of the gateway's host; without either the operating system
+    decides whom to believe.  ``certificate`` is a pair of such names.  Without ``verify`` anybody
+    is believed.
     """
     context = tls_pb2.UpstreamTlsContext(sni=sni, auto_host_sni=not sni)
     common = context.common_tls_context
     common.alpn_protocols.extend(alpn)
     common.tls_params.tls_maximum_protocol_version = common_pb2.TlsParameters.TLSv1_3
+    if certificate is not None:
+        pair = outside_files.pair(*certificate)
+        common.tls_certificate_sds_secret_configs.append(_from_zone(pair))
     if verify:
         validation = common.validation_context
-        if ca:
+        if ca_file:
+            combined = common.combined_validation_context
+            validation = combined.default_validation_context
+            # Required, even if the names are verified otherwise.
+            validation.SetInParent()
+            believed = _from_zone(outside_files.authority(ca_file))
+            combined.validation_context_sds_secret_config.CopyFrom(believed)
+        elif ca:
             validation.trusted_ca.inline_string = ca
         else:
             validation.trusted_ca.filename = SYSTEM_ROOTS
@@ -107,11 +121,40 @@ def peers(name: str, *, identity_regex: str) -> secret_pb2.Secret:
     return secret
 
 
+def authority_of(file: str) -> secret_pb2.Secret:
+    """Return the secret with the authorities in ``file``, of an egress gateway's host."""
+    secret = secret_pb2.Secret(name=outside_files.authority(file))
+    context = secret.validation_context
+    context.trusted_ca.filename = outside_files.path(file)
+    context.watched_directory.path = _directory(file)
+    return secret
+
+
+def certificate_of(certificate: str, key: str) -> secret_pb2.Secret:
+    """Return the secret with a certificate and its key, files of an egress gateway's host."""
+    secret = secret_pb2.Secret(name=outside_files.pair(certificate, key))
+    found = secret.tls_certificate
+    found.certificate_chain.filename = outside_files.path(certificate)
+    found.private_key.filename = outside_files.path(key)
+    found.watched_directory.path = _directory(certificate)
+    return secret
+
+
 def from_ads() -> config_source_pb2.ConfigSource:
     """Point at the stream the proxy already has."""
     source = config_source_pb2.ConfigSource(resource_api_version=config_source_pb2.ApiVersion.V3)
     source.ads.SetInParent()
     return source
+
+
+def _directory(file: str) -> str:
+    return outside_files.path(file).rpartition("/")[0]
+
+
+def _from_zone(name: str) -> Any:
+    config = secret_pb2.SdsSecretConfig(name=name)
+    config.sds_config.CopyFrom(from_ads())
+    return config
 
 
 def _kind_of(name: str) -> Any:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mesh.model.filters import Filter
+from mesh.model.names import ZONE_EGRESS
 from mesh.model.requests import NO_EDITS, NO_ORIGINS, HeaderEdits, Origins
 from mesh.model.services import Protocol
 
@@ -207,6 +208,8 @@ class External:
     """A service outside the mesh.  ``tls`` originates TLS, verified by ``ca`` or the system's.
 
     ``ca`` is PEM; ``sni`` and ``names`` (subject alternative names) default to the address.
+    ``ca_file`` takes the place of ``ca``, and ``certificate`` is a pair of files (certificate,
+    key) to show: both are names below the directory for files of whoever dials.
     """
 
     hosts: tuple[Host, ...]
@@ -215,6 +218,8 @@ class External:
     names: tuple[str, ...] = ()
     ca: str = ""
     verify: bool = True
+    ca_file: str = ""
+    certificate: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,11 +242,27 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which instances of a service a target has."""
+    """Which instances of a service a target has.
+
+    With ``by_egress`` the egress gateways of the caller's zone are dialled in their place.
+    """
 
     target: Target
     filter: Filter | None = None
     only_passing: bool = False
+    by_egress: bool = False
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether the target is an external service behind the egress gateways."""
+        return self.by_egress and not self.target.elsewhere
+
+    @property
+    def dialled(self) -> str:
+        """The service of this zone whose instances are dialled; empty if it is another zone's."""
+        if self.by_egress:
+            return ZONE_EGRESS
+        return "" if self.target.elsewhere else self.target.service
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -265,9 +286,9 @@ class Destination:
 
     @property
     def services(self) -> tuple[str, ...]:
-        """The services of which it has instances of this zone; none if it is external."""
-        here = (one.target for one in self.selections if not one.target.elsewhere)
-        return tuple(dict.fromkeys(target.service for target in here))
+        """The services of this zone whose instances it dials; none if it is external."""
+        dialled = (one.dialled for one in self.selections)
+        return tuple(dict.fromkeys(service for service in dialled if service))
 
     @property
     def selections(self) -> tuple[Selection, ...]:

@@ -7,6 +7,7 @@ service-resolver, ingress-gateway).  Durations are seconds; 0 or None where noth
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -21,6 +22,16 @@ from mesh.model.services import Protocol
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
+class GatewayMode(enum.StrEnum):
+    """``MeshGateway.Mode``: by whose gateway calls to another zone go; empty where it is unsaid."""
+
+    UNSAID = ""
+    NONE = "none"
+    LOCAL = "local"
+    """By a gateway of the caller's own zone, an egress, first."""
+    REMOTE = "remote"
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamDefaults:
     """``UpstreamConfig``: how a service treats one of its upstreams, or all."""
@@ -28,6 +39,7 @@ class UpstreamDefaults:
     limits: Limits | None = None
     outlier: Outlier | None = None
     connect_timeout: float | None = None
+    gateway: GatewayMode = GatewayMode.UNSAID
 
 
 NO_UPSTREAM_DEFAULTS = UpstreamDefaults()
@@ -48,6 +60,7 @@ class ServiceDefaults:
     max_inbound_connections: int = 0
     local_connect_timeout: float | None = None
     local_request_timeout: float | None = None
+    gateway: GatewayMode = GatewayMode.UNSAID
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +68,22 @@ class ProxyDefaults:
     """What ``proxy-defaults`` ``global`` says."""
 
     protocol: Protocol = Protocol.TCP
+    gateway: GatewayMode = GatewayMode.UNSAID
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedService:
+    """A service that the ``terminating-gateway`` entry of the egress gateways names.
+
+    It has no sidecar: the gateways dial what is registered, by TLS if there is a ``ca_file``.
+    Files are paths below the gateways' directory for them.
+    """
+
+    name: str
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    sni: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +193,7 @@ class Entries:
     splitters: Mapping[str, Splitter] = field(default_factory=lambda: _EMPTY)
     resolvers: Mapping[str, Resolver] = field(default_factory=lambda: _EMPTY)
     edges: Mapping[str, Edge] = field(default_factory=lambda: _EMPTY)
+    linked: Mapping[str, LinkedService] = field(default_factory=lambda: _EMPTY)
 
     def protocol(self, service: str) -> Protocol:
         """Return what ``service`` speaks: its service-defaults, else proxy-defaults, else tcp."""

@@ -18,6 +18,13 @@ SIDECAR_SUFFIX = "-sidecar-proxy"
 ZONE_GATEWAY = "mesh-gateway"
 """The service that a zone's gateways are instances of, as in Consul."""
 
+ZONE_EGRESS = "mesh-egress"
+"""The service that a zone's egress gateways are instances of."""
+
+OUTSIDE = "outside:"
+"""Stands before a service whose instances are meant as they are registered, without a sidecar: an
+external one's.  No service can be called so."""
+
 WAN_META = "mesh-wan"
 """Key of a gateway's meta: ``address:port`` where other zones dial it, if that differs."""
 

@@ -11,6 +11,7 @@ import ipaddress
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any, Self
 
 from mesh.model import names
@@ -34,6 +35,14 @@ class Role(enum.StrEnum):
     """Lets calls from other zones in, by name and without decrypting them."""
     EDGE = "edge"
     """Serves clients outside the mesh, and calls services as a sidecar does."""
+    EGRESS = "egress"
+    """Lets calls out: to other zones as they are, to external services if intentions allow it."""
+
+
+GATEWAYS: Mapping[Role, str] = MappingProxyType(
+    {Role.ZONE_GATEWAY: names.ZONE_GATEWAY, Role.EGRESS: names.ZONE_EGRESS}
+)
+"""What gateways are called, and nobody else may be."""
 
 
 @dataclass(frozen=True, slots=True)

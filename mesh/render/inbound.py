@@ -82,12 +82,12 @@ class _Rendering:
             protocol=self.protocol,
             default_allow=world.default_allow,
             providers=world.jwt_providers,
-            jwks_cluster=_key_set_cluster,
+            jwks_cluster=key_set_cluster,
         )
         self.rules = authorize(world.intentions, service, scope)
         self.connections = tuple(connections.filters(traffic))
         self.filters = inbound_http.filters(
-            traffic.routes, providers=world.jwt_providers, jwks_cluster=_key_set_cluster
+            traffic.routes, providers=world.jwt_providers, jwks_cluster=key_set_cluster
         )
 
     def resources(self) -> tuple[Resource, ...]:
@@ -227,27 +227,32 @@ class _Rendering:
         return [listener.tcp_proxy(_NAME, cluster.NOBODY, log_format=line)]
 
     def _key_sets(self) -> Iterator[Resource]:
-        """Yield the clusters from which the providers' remote key sets are fetched."""
         names = set(self.rules.jwt.providers) if self.rules.jwt is not None else set()
-        for name in sorted(names | set(named_providers(self.traffic.routes))):
-            provider = self.world.jwt_providers.get(name)
-            if provider is not None and provider.remote_uri:
-                place = urlsplit(provider.remote_uri)
-                secure = place.scheme == "https"
-                built = cluster.of_host(
-                    _key_set_cluster(provider),
-                    host=place.hostname or "",
-                    port=place.port or (_HTTPS_PORT if secure else _HTTP_PORT),
-                    secure=secure,
-                )
-                yield pack(built.name, built)
+        return key_sets(self.world, names | set(named_providers(self.traffic.routes)))
+
+
+def key_sets(world: World, providers: Iterable[str]) -> Iterator[Resource]:
+    """Yield the clusters from which the remote key sets of ``providers`` are fetched."""
+    for name in sorted(providers):
+        provider = world.jwt_providers.get(name)
+        if provider is not None and provider.remote_uri:
+            place = urlsplit(provider.remote_uri)
+            secure = place.scheme == "https"
+            built = cluster.of_host(
+                key_set_cluster(provider),
+                host=place.hostname or "",
+                port=place.port or (_HTTPS_PORT if secure else _HTTP_PORT),
+                secure=secure,
+            )
+            yield pack(built.name, built)
 
 
 def _typed(filters: Iterable[Named]) -> list[tuple[str, str]]:
     return [(name, _type_url(config)) for name, config in filters]
 
 
-def _key_set_cluster(provider: JwtProvider) -> str:
+def key_set_cluster(provider: JwtProvider) -> str:
+    """Return the name of the cluster from which the key set of ``provider`` is fetched."""
     return f"jwks:{provider.name}"
 
 

@@ -146,9 +146,9 @@ class Endpoints(Part):
             target = one.target
             if target.service in self.shut:
                 continue
-            if not target.elsewhere:
-                found[Facet(Aspect.INSTANCES, target.service)] = None
-            else:
+            if one.dialled:
+                found[Facet(Aspect.INSTANCES, one.dialled)] = None
+            if target.elsewhere:
                 found[Facet(Aspect.GATEWAYS, target.elsewhere)] = None
                 found[Facet(Aspect.ANSWERING, target.service)] = None
         return tuple(found)

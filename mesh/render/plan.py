@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mesh.model.destinations import Destination, Target
-from mesh.model.proxies import ProxyNeed, Role, Upstream
+from mesh.model.proxies import ProxyNeed, Upstream
 from mesh.model.traffic import Forward, Traffic
 from mesh.policies.intentions.matching import Call
 from mesh.policies.intentions.verdict import can_connect, judge
 from mesh.policies.selection import Selection
 from mesh.render.capture import captured
-from mesh.render.gateways.zone import gateway
 from mesh.render.inbound import Inbound
 from mesh.render.outbound import (
     Cluster,
@@ -43,8 +42,6 @@ def inbound(world: World, need: ProxyNeed, said: Selection, known: Compositions)
     A policy may have the proxy itself call a service of the mesh, to count or to decide; such a
     call needs an intention as any other.
     """
-    if need.role is Role.ZONE_GATEWAY:
-        return gateway(world, need)
     capturing = captured(need, said)
     if need.inbound is None:
         return capturing, frozenset()

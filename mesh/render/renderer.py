@@ -32,8 +32,14 @@ _EVERYTHING: Final = frozenset(
 )
 """Facets that the plan of anything may turn on."""
 _POLICIES: Final = frozenset({Aspect.POLICIES_TO, Aspect.POLICIES_AT})
-_EXPORTED_BY: Final = frozenset({Aspect.CATALOG, Aspect.KNOWN, Aspect.ENTRIES, Aspect.POLICIES_AT})
-"""Aspects that decide what a zone lets others call, and whether that is known."""
+_PASSING: Final = frozenset(
+    {
+        *(Aspect.CATALOG, Aspect.KNOWN, Aspect.ENTRIES, Aspect.POLICIES_AT, Aspect.POLICIES_TO),
+        *(Aspect.EXPORTS, Aspect.ZONES),
+    }
+)
+"""Aspects that decide what passes gateways: what a zone lets others call, what it calls itself
+outside, and whether that is known."""
 
 
 class _Slot(NamedTuple):
@@ -202,7 +208,7 @@ class Renderer:
         """
         found: set[int] = set()
         aspects = {facet.aspect for facet in touched}
-        if not aspects.isdisjoint(_EXPORTED_BY):
+        if not aspects.isdisjoint(_PASSING):
             found |= self._gateways
         for facet in touched:
             if facet.aspect is Aspect.ENTRIES:

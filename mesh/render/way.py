@@ -24,6 +24,7 @@ from mesh.policies.intentions.verdict import Verdict, judge
 from mesh.render.outbound import locality
 from mesh.render.parties import Connected, registered
 from mesh.render.plan import may_reach, shut_out
+from mesh.render.way_out import Exit, way_out
 from mesh.routing.chain import Fault
 from mesh.routing.instances import selected
 from mesh.routing.memo import Compositions
@@ -47,7 +48,8 @@ class Standing(enum.StrEnum):
 class Place:
     """One instance, for which target it stands, and at which priority (0 comes first).
 
-    In another ``zone`` it is one of that zone's gateways; ``sni`` is what it is dialled for.
+    In another ``zone`` it is one of that zone's gateways, and with ``is_egress`` one of our own
+    that leads out; ``sni`` is what it is dialled for.
     """
 
     instance: Instance
@@ -56,6 +58,7 @@ class Place:
     standing: Standing
     zone: str = ""
     sni: str = ""
+    is_egress: bool = False
 
     @property
     def locality(self) -> str:
@@ -89,6 +92,7 @@ class End:
     unknown: tuple[str, ...]
     callees: tuple[Callee, ...]
     others: tuple[Considered, ...] = ()
+    exit: Exit | None = None
 
     @property
     def percent(self) -> float:
@@ -181,23 +185,29 @@ class _Steps:
             tuple(name for name in destination.services if name not in world.instances),
             self._callees_of(destination, request),
             considered(world, destination),
+            way_out(world, destination),
         )
 
     def _callees_of(self, destination: Destination, request: Request) -> tuple[Callee, ...]:
         target = destination.target
-        if destination.external is not None or target.elsewhere:
+        is_outside = destination.external is not None or destination.selection.is_outside
+        if is_outside or target.elsewhere:
             # What happens in another zone is for its own policies to say.
             return ()
         return tuple(self._callees(target.service, request))
 
     def _place(
-        self, instance: Instance, target: Target, priority: int, standing: Standing
+        self, instance: Instance, selection: Instances, priority: int, standing: Standing
     ) -> Place:
-        if not target.elsewhere:
+        target = selection.target
+        if not (target.elsewhere or selection.by_egress):
             return Place(instance, target, priority, standing, self.world.zone)
         who = self.world.identity(target.service, target.elsewhere)
         name = sni(who.service, who.zone, who.trust_domain, subset=target.subset)
-        return Place(instance, target, priority, standing, who.zone, name)
+        zone = self.world.zone if selection.by_egress else who.zone
+        return Place(
+            instance, target, priority, standing, zone, name, is_egress=selection.by_egress
+        )
 
     def _places(self, destination: Destination) -> Iterator[Place]:
         """Yield the instances in the order of their priority, then those that get nothing."""
@@ -222,12 +232,11 @@ class _Steps:
             for half in halves:
                 standing = Standing.STANDBY if used else Standing.USED
                 for one in half:
-                    yield self._place(one, selection.target, priority, standing)
+                    yield self._place(one, selection, priority, standing)
                 used = used or bool(half)
                 priority += 1
             rest += (
-                self._place(one, selection.target, priority - 1, standing)
-                for one, standing in others
+                self._place(one, selection, priority - 1, standing) for one, standing in others
             )
         yield from rest
 
@@ -236,8 +245,7 @@ class _Steps:
     ) -> tuple[list[Instance], list[tuple[Instance, Standing]]]:
         chosen = selected(self.world, selection)
         usable = [one for one in chosen if one.health is not Health.CRITICAL]
-        target = selection.target
-        known = () if target.elsewhere else self.world.instances.get(target.service, ())
+        known = self.world.instances.get(selection.dialled, ())
         others = [
             (one, Standing.CRITICAL if one.health is Health.CRITICAL else Standing.OTHER_SUBSET)
             for one in known

@@ -194,6 +194,7 @@ def _end(end: End) -> Json:
         "origins": dict(destination.settings.origins),
         "failover": [one.target.name for one in destination.failover],
         "external": plain(destination.external) if destination.external is not None else None,
+        "egress": plain(end.exit) if end.exit is not None else None,
         "endpoints": [
             {
                 "id": place.instance.id.removesuffix(SIDECAR_SUFFIX),
@@ -208,6 +209,7 @@ def _end(end: End) -> Json:
                 "standing": place.standing.value,
                 "zone": place.zone,
                 "gateway_for": place.sni,
+                "egress": place.is_egress,
             }
             for place in end.places
         ],
@@ -229,7 +231,8 @@ def _end(end: End) -> Json:
 def _refused_by(end: End) -> str:
     if end.is_closed:
         return "the caller's proxy"
-    return "" if end.verdict.allowed or end.verdict.conditional else "the callee's proxy"
+    judge = "the egress gateway" if end.destination.selection.is_outside else "the callee's proxy"
+    return "" if end.verdict.allowed or end.verdict.conditional else judge
 
 
 def _callee(callee: Callee) -> Json:

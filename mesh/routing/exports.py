@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mesh.model.destinations import Selection, Target
-from mesh.model.names import ZONE_GATEWAY
+from mesh.model.proxies import GATEWAYS
 from mesh.model.services import Health, Instance
 from mesh.model.zones import Exported
 from mesh.routing.instances import selected
@@ -17,10 +17,12 @@ def exported(world: World) -> frozenset[str]:
 
     A service whose last instance has just gone is still one; and so is one that the catalog lost,
     as long as its instances are still believed in: a registry that was restored empty has its
-    services back one by one.
+    services back one by one.  Gateways are none of them, nor is what leaves by egress: it is
+    outside the mesh.
     """
     believed = (name for name, found in world.instances.items() if found)
-    return world.catalog.union(believed) - {ZONE_GATEWAY}
+    named = world.catalog.union(believed)
+    return named - set(GATEWAYS.values()) - world.entries.linked.keys()
 
 
 def selections(world: World, service: str) -> tuple[Selection, ...]:

@@ -1,10 +1,11 @@
-"""Which instances a selection has: those of this zone, or the gateways of another."""
+"""Which instances a selection has: those of this zone, or gateways, its own or another's."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
 from mesh.model.destinations import Selection, Target
+from mesh.model.names import OUTSIDE, ZONE_EGRESS
 from mesh.model.services import Health, Instance
 from mesh.routing.bexpr import evaluate
 from mesh.world.snapshot import World
@@ -13,9 +14,19 @@ from mesh.world.snapshot import World
 def selected(world: World, selection: Selection) -> tuple[Instance, ...]:
     """Return the instances of ``selection`` that may be sent to."""
     target = selection.target
+    if selection.by_egress:
+        if target.elsewhere and not gateways(world, target):
+            return ()
+        return world.instances.get(ZONE_EGRESS, ())
     if target.elsewhere:
         return gateways(world, target)
     found = world.instances.get(target.service, ())
+    return tuple(_matching(world, selection, found))
+
+
+def outside_instances(world: World, selection: Selection) -> tuple[Instance, ...]:
+    """Return the instances of an external service as they are registered."""
+    found = world.instances.get(f"{OUTSIDE}{selection.target.service}", ())
     return tuple(_matching(world, selection, found))
 
 

@@ -256,7 +256,9 @@ def _relevant(known: _Known, said: Selection, service: str) -> Selection:
 def _configures(world: World, caller: str) -> bool:
     """Whether the service-defaults of ``caller`` say how it treats its upstreams."""
     found = world.entries.service_defaults.get(caller)
-    return found is not None and (bool(found.upstreams) or found.upstream != NO_UPSTREAM_DEFAULTS)
+    return found is not None and (
+        bool(found.upstreams or found.gateway) or found.upstream != NO_UPSTREAM_DEFAULTS
+    )
 
 
 def _discard(index: defaultdict[str, set[str]], key: str, value: str) -> None:

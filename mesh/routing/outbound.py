@@ -22,6 +22,7 @@ from mesh.policies.document import Document
 from mesh.policies.kinds import external_service, http_route, tcp_route
 from mesh.policies.selection import Selection
 from mesh.routing.chain import Chain, ChainError, Resolved, compile_chain, resolve
+from mesh.routing.egress import routed
 from mesh.routing.treatment import Treatment
 from mesh.routing.zones import elsewhere
 from mesh.world.snapshot import World
@@ -63,7 +64,7 @@ def compile_traffic(
     nobody stands in.
     """
     treatment = Treatment(said, world.entries.service_defaults.get(caller))
-    work = _Work(world, said, treatment)
+    work = _Work(world, said, treatment, caller)
     service, _, zone = service.partition(PINNED)
     try:
         return work.pinned(service, zone) if zone else work.of(service, chain)
@@ -108,6 +109,7 @@ class _Work:
     world: World
     said: Selection
     treatment: Treatment
+    caller: str
     resolved: dict[Target, Resolved] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     protocol: Protocol = Protocol.TCP
@@ -302,15 +304,21 @@ class _Work:
         outside = self._external(target.service)
         protocol, settings = self._protocol(target), self.settings[target]
         failover = resolved.failover
-        if outside is None and not resolved.fails_over:
+        selection = self._routed(resolved.selection)
+        is_outside = outside is not None or selection.is_outside
+        if not is_outside and not resolved.fails_over:
             failover = elsewhere(self.world, target, protocol, settings.balancing.cross_zone)
         return Destination(
-            resolved.selection,
+            selection,
             protocol,
             failing_over(settings) if failover or target.elsewhere else settings,
-            failover=failover,
-            external=outside[0] if outside is not None else None,
+            failover=tuple(self._routed(one) for one in failover),
+            # The egress gateways know what is outside; the caller need not.
+            external=None if outside is None or selection.by_egress else outside[0],
         )
+
+    def _routed(self, selection: Instances) -> Instances:
+        return routed(self.world, self.caller, selection)
 
 
 def _outside(target: Target) -> Resolved:

@@ -64,7 +64,7 @@ class Considered:
 
 def considered(world: World, destination: Destination) -> tuple[Considered, ...]:
     """Return what was thought of each other zone for ``destination``, in the order of trying."""
-    if destination.external is not None:
+    if destination.external is not None or destination.selection.is_outside:
         return ()
     tried = {one.target.elsewhere: one.target for one in destination.selections}
     tried.pop("", None)

@@ -17,8 +17,7 @@ from google.protobuf.message import DecodeError
 
 from mesh.envoy.resource import Snapshot
 from mesh.model.identity import WorkloadId
-from mesh.model.names import ZONE_GATEWAY
-from mesh.model.proxies import METADATA_KEY, ProxyNeed, Role
+from mesh.model.proxies import GATEWAYS, METADATA_KEY, ProxyNeed
 from mesh.model.violations import InvalidInputError
 from mesh.xds.grpc_framing import Status, StatusError
 from mesh.xds.observer import Observer
@@ -239,12 +238,14 @@ class ProxyCall:
                 f"node {self._node!r} claims to be service {need.service!r} in zone {need.zone!r}, "
                 f"but its certificate is for {identity.uri}: enrol the proxy for its own service",
             )
-        if (need.role is Role.ZONE_GATEWAY) is not (need.service == ZONE_GATEWAY):
+        reserved = GATEWAYS.get(need.role, "")
+        if (reserved or need.service in GATEWAYS.values()) and need.service != reserved:
             # A gateway is told where every service answers, which is no sidecar's affair.
             raise self._refused(
                 Status.PERMISSION_DENIED,
                 f"node {self._node!r} asks for the configuration of a {need.role.value} as "
-                f"{identity.uri}: gateways, and nobody else, are the service {ZONE_GATEWAY!r}",
+                f"{identity.uri}: gateways, and nobody else, are the services "
+                f"{', '.join(sorted(GATEWAYS.values()))}, each its own",
             )
         if len(need.upstreams) > MAX_UPSTREAMS:
             raise self._refused(

@@ -25,6 +25,7 @@ from mesh.controlplane.registrations import (
     ForeignInstanceError,
     Registration,
     Registrations,
+    entries,
 )
 from mesh.model.identity import WorkloadId
 from mesh.model.services import Health
@@ -33,6 +34,15 @@ from tests.controlplane.zones import ApiServer, Host
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 WEB = WorkloadId("mesh.test", "dc1", "web")
 ONE = Registration("web-1", "web", "10.0.0.7", 20000, 8080, ("v1",), {"team": "a"})
+
+
+@pytest.mark.parametrize(
+    ("service", "kind"), [("mesh-gateway", "mesh-gateway"), ("mesh-egress", "terminating-gateway")]
+)
+def test_a_gateway_is_one_for_consul_and_speaks_the_meshs_tls(service: str, kind: str) -> None:
+    (entry,) = entries(Registration("one", service, "10.0.0.7", 10_002, 10_002), "dc1")
+    found = entry["Service"]
+    assert (found["Kind"], found["Connect"], found["Port"]) == (kind, {"Native": True}, 10_002)
 
 
 @pytest.fixture

@@ -123,6 +123,8 @@ SAMPLED: Final[Sequence[Sampled]] = (
             "EnvoyExtensions": "Write the policy for it, or a MeshProxyPatch.",
             "Mode": "Capturing is a setting of `mesh proxy`.",
             "UpstreamConfig.Defaults.Protocol": "The service's own service-defaults say it.",
+            "MeshGateway.Mode": "`local` has calls to other zones leave by this zone's egress "
+            "gateways; `remote` and `none` are alike, straight to a gateway of the other zone.",
         },
     ),
     Sampled(
@@ -234,6 +236,38 @@ SAMPLED: Final[Sequence[Sampled]] = (
         ],
         {("Splits", 0, "Weight"): 80},
         {"Splits[].Weight": "To a hundredth; all of them must sum to 100."},
+    ),
+    Sampled(
+        entries.TERMINATING_GATEWAY,
+        entries.parse_terminating_gateway,
+        [
+            {
+                "Kind": "terminating-gateway",
+                "Name": "mesh-egress",
+                "Services": [
+                    {
+                        "Name": "legacy",
+                        "CAFile": "/etc/mesh/egress/ca.pem",
+                        "CertFile": "/etc/mesh/egress/client.pem",
+                        "KeyFile": "/etc/mesh/egress/client.key",
+                        "SNI": "legacy.example",
+                        "DisableAutoHostRewrite": True,
+                    }
+                ],
+            }
+        ],
+        {
+            ("Services", 0, "Name"): "*",
+            ("Services", 0, "CAFile"): "/etc/shadow",
+        },
+        {
+            "Services[].Name": "An entry of another name than `mesh-egress` is for a gateway of "
+            "Consul's own and has no effect here.",
+            "Services[].CAFile": "A file below `files_dir` of each gateway, whatever stands for "
+            "it there; so are the others. The certificate must name `SNI`, or the host.",
+            "Services[].DisableAutoHostRewrite": "Requests go on for the host that the "
+            "application named.",
+        },
     ),
     Sampled(
         entries.INGRESS_GATEWAY,

@@ -63,11 +63,13 @@ PROXY: Final[Mapping[str, str]] = {
     "bundle_file": "The mesh's trust bundle (`mesh ca bundle`). A join token pins it by itself.",
     "state_dir": "What this proxy remembers; its owner's only.",
     "role": "What the proxy is for. A gateway has no application; between zones its service is "
-    "`mesh-gateway`.",
+    "`mesh-gateway`, or `mesh-egress` for egress.",
     "inbound_address": "Address on which callers are served.",
-    "inbound_port": "Port on which callers are served; 10001 for a zone gateway, 10003 for an edge "
-    "gateway, where it tells load balancers how it is.",
+    "inbound_port": "Port on which callers are served; 10001 for a zone gateway, 10002 for egress, "
+    "10003 for an edge gateway, where it tells load balancers how it is.",
     "wan_address": "Where other zones dial a gateway, if that is not its advertised address.",
+    "files_dir": "Where an egress gateway finds the files that `terminating-gateway` entries name; "
+    "`/etc/mesh/egress` where nothing is said.",
     "advertise_address": "Address that callers dial. Without it, `inbound_address` if that is one "
     "address, else this host's address towards the zone.",
     "app": "Where the application listens. Without it, the proxy only calls.",

@@ -7,6 +7,7 @@ for one upstream, a proxy that only calls and captures, token issuers that come 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -17,6 +18,8 @@ from mesh.model.destinations import Limits, Target
 from mesh.model.entries import (
     Entries,
     FailoverTarget,
+    GatewayMode,
+    LinkedService,
     ProxyDefaults,
     Resolver,
     ResolverRedirect,
@@ -30,10 +33,12 @@ from mesh.model.entries import (
     UpstreamDefaults,
 )
 from mesh.model.intentions import Action, Intention, JwtProvider
-from mesh.model.proxies import Capture, Inbound, ProxyNeed, Upstream
+from mesh.model.names import OUTSIDE, ZONE_EGRESS, ZONE_GATEWAY
+from mesh.model.proxies import Capture, Inbound, ProxyNeed, Role, Upstream
 from mesh.model.requests import EVERYTHING, Match, PathKind, PathMatch
 from mesh.model.rollouts import Rollout
 from mesh.model.services import Instance, Protocol
+from mesh.model.zones import Exported, Gateway, Zone
 from mesh.policies.document import parse
 from mesh.policies.registry import KINDS
 from mesh.render.renderer import Renderer
@@ -45,6 +50,7 @@ from mesh.world.changes import (
     IntentionsChanged,
     PoliciesChanged,
     RolloutsChanged,
+    ZonesChanged,
 )
 from mesh.world.reduce import NOTHING, Touched, reduce
 from mesh.world.snapshot import World
@@ -69,7 +75,10 @@ NEEDS = (
         capture=Capture("127.0.0.1", 15001),
     ),
     ProxyNeed("api", "dc1", PLACE, (Upstream("authz", 9001),), id="api-1"),
+    ProxyNeed(ZONE_GATEWAY, "dc1", PLACE, role=Role.ZONE_GATEWAY, id="in-1"),
+    ProxyNeed(ZONE_EGRESS, "dc1", PLACE, role=Role.EGRESS, id="out-1"),
 )
+DIALLED = (ZONE_EGRESS, f"{OUTSIDE}db", f"{OUTSIDE}authz")
 SERVICES = ("web", "api", "db", "v", "authz", "cron")
 NAMES = st.sampled_from(SERVICES)
 SUBSETS = {"v1": Subset(), "v2": Subset(only_passing=True)}
@@ -81,9 +90,15 @@ DEFAULTS = st.dictionaries(
         st.sampled_from([None, 3.0]),
         st.dictionaries(
             st.sampled_from(["api", "db"]),
-            st.sampled_from([UpstreamDefaults(limits=Limits(connections=7))]),
+            st.sampled_from(
+                [
+                    UpstreamDefaults(limits=Limits(connections=7)),
+                    UpstreamDefaults(gateway=GatewayMode.REMOTE),
+                ]
+            ),
         ),
         st.sampled_from([None, 9.0]),
+        st.sampled_from(GatewayMode),
     ),
 ).map(
     lambda said: {
@@ -93,8 +108,9 @@ DEFAULTS = st.dictionaries(
             upstream=UpstreamDefaults(connect_timeout=connect),
             upstreams=upstreams,
             local_request_timeout=local,
+            gateway=gateway,
         )
-        for name, (protocol, connect, upstreams, local) in said.items()
+        for name, (protocol, connect, upstreams, local, gateway) in said.items()
     }
 )
 RESOLVERS: list[dict[str, Any]] = [
@@ -107,7 +123,11 @@ RESOLVERS: list[dict[str, Any]] = [
 ENTRIES = st.builds(
     Entries,
     DEFAULTS,
-    st.builds(ProxyDefaults, st.sampled_from([Protocol.HTTP, Protocol.HTTP, Protocol.TCP])),
+    st.builds(
+        ProxyDefaults,
+        st.sampled_from([Protocol.HTTP, Protocol.HTTP, Protocol.TCP]),
+        st.sampled_from(GatewayMode),
+    ),
     st.dictionaries(
         st.sampled_from(["api", "v"]),
         st.sampled_from(
@@ -134,6 +154,16 @@ ENTRIES = st.builds(
         st.sampled_from(["api", "v", "db"]),
         st.sampled_from(RESOLVERS),
     ).map(lambda said: {name: Resolver(name, **more) for name, more in said.items()}),
+    st.dictionaries(st.sampled_from(["db", "authz"]), st.sampled_from(["", "ca.pem"])).map(
+        lambda said: {name: LinkedService(name, file) for name, file in said.items()}
+    ),
+)
+WEST = Zone(
+    "west",
+    "mesh.test",
+    "PEM",
+    (Gateway("10.9.0.1", 10001),),
+    {"api": Exported(Protocol.HTTP, 1, {"v1": 1}), "v": Exported(Protocol.HTTP, 0)},
 )
 
 
@@ -213,6 +243,14 @@ type: MeshExternalService
 name: db
 spec: {match: {protocol: tcp}, endpoints: [{address: 192.0.2.1, port: 5432}]}
 ---
+type: MeshExternalService
+name: v
+spec:
+  match: {protocol: http}
+  endpoints: [{address: v.example.com, port: 443}]
+  tls: {}
+  egress: true
+---
 type: MeshPassthrough
 name: shut
 spec: {default: {passthroughMode: None}}
@@ -241,9 +279,10 @@ CHANGES: st.SearchStrategy[Change] = st.one_of(
         unique_by=lambda one: (one.source, one.destination),
     ).map(lambda found: IntentionsChanged.of(tuple(found))),
     st.builds(DefaultPolicyChanged, st.booleans()),
+    st.sampled_from([{}, {"west": WEST}, {"west": replace(WEST, gateways=())}]).map(ZonesChanged),
     st.builds(
         InstancesChanged,
-        NAMES,
+        st.sampled_from([*SERVICES, *DIALLED]),
         st.sampled_from([(), (Instance("x", "n9", "127.0.0.9", 9, meta={"locality": "r1"}),)]),
     ),
     st.builds(

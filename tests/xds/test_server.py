@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mesh.envoy.resource import CLUSTER, ENDPOINTS, LISTENER
-from mesh.model.proxies import METADATA_KEY, Upstream
+from mesh.model.proxies import GATEWAYS, METADATA_KEY, Upstream
 from mesh.xds.call import MAX_UPSTREAMS, METHOD
 from mesh.xds.limits import Limits
 from mesh.xds.server import ListenError, XdsServer
@@ -87,6 +87,14 @@ async def test_two_changes_before_a_turn_are_sent_as_one(zone: Zone, dial: Dial)
         (need("api").to_metadata(), "PERMISSION_DENIED", ["'api'", WEB.uri]),
         (need(zone="dc2").to_metadata(), "PERMISSION_DENIED", ["'dc2'", WEB.uri]),
         ({"service": "web", "zone": "dc1", "x": 1}, "INVALID_ARGUMENT", ["x: unknown field"]),
+        *(
+            (
+                {"service": "web", "zone": "dc1", "role": role.value},
+                "PERMISSION_DENIED",
+                [f"a {role.value} as {WEB.uri}", "mesh-egress", "mesh-gateway"],
+            )
+            for role in GATEWAYS
+        ),
         ({}, "INVALID_ARGUMENT", ["service: expected", "zone: expected"]),
     ],
 )

@@ -6,6 +6,7 @@ from mesh.ca.vault_layout import Mode
 from mesh.cli.checks.clock_skew import ClockSkew, consul_clock, zone_clock
 from mesh.cli.checks.consul_default_policy import ConsulDefaultPolicy
 from mesh.cli.checks.consul_dialect import ConsulDialect
+from mesh.cli.checks.consul_egress import ConsulEgress
 from mesh.cli.checks.consul_entries import ConsulEntries
 from mesh.cli.checks.consul_reachable import ConsulReachable
 from mesh.cli.checks.consul_rights import ConsulRights
@@ -43,6 +44,7 @@ def consul(surroundings: Surroundings) -> Section:
         ConsulEntries(surroundings),
         ConsulRoutes(surroundings),
         OtherZones(client, clock),
+        ConsulEgress(surroundings),
         ClockSkew("Consul", consul_clock(client.address), clock),
     )
     return Section("Consul", checks)

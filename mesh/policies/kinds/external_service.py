@@ -94,6 +94,9 @@ class ExternalServiceSpec(Spec):
     """Where it answers."""
     tls: TlsModel | None = None
     """How the proxy encrypts what the application sends in plain text."""
+    egress: bool = False
+    """Whether calls leave by the zone's egress gateways, which judge and encrypt them, and never
+    by the caller's own proxy."""
 
     def about(self, name: str) -> tuple[str, ...]:
         """Return the service that the document describes: the one of its name."""
@@ -119,6 +122,11 @@ def external(document: Document) -> tuple[External, Protocol]:
         verify=tls.verification == "Verified",
     )
     return found, protocol
+
+
+def by_egress(document: Document) -> bool:
+    """Say whether calls to what ``document`` describes leave by the egress gateways."""
+    return bool(getattr(document.spec, "egress", False))
 
 
 KIND: Final = Kind(

@@ -8,6 +8,7 @@ never was known waits for the check, unless nobody else with its tags and meta c
 from __future__ import annotations
 
 import ipaddress
+import re
 import sys
 from collections.abc import Hashable, Iterable, Mapping
 
@@ -19,6 +20,7 @@ from mesh.sources.consul.problems import Problem
 KIND = "instance"
 
 _MAX_PORT = 65_535
+_DNS_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 _SEVERITY = {"passing": 0, "warning": 1}
 _SPEAKING = frozenset({"http", "tcp", "grpc"})
 """Types of checks that say why they fail."""
@@ -29,10 +31,13 @@ def parse_instances(
     service: str,
     entries: Iterable[HealthEntry],
     known: Iterable[Instance] = (),
+    *,
+    named: bool = False,
 ) -> tuple[tuple[Instance, ...], tuple[Problem, ...]]:
     """Return the instances of ``service`` in a stable order, and what is wrong with others.
 
-    An instance that cannot be dialled as registered keeps its version in ``known``, if any.
+    An instance that cannot be dialled as registered keeps its version in ``known``, if any.  With
+    ``named`` an address may be a DNS name.
     """
     before = {(instance.node, instance.id): instance for instance in known}
     found: dict[tuple[str, str], Instance] = {}
@@ -40,7 +45,7 @@ def parse_instances(
     problems: list[Problem] = []
     for entry in entries:
         key = (entry.node.node, entry.service.id)
-        violations = _violations(entry)
+        violations = _violations(entry, named=named)
         if not violations:
             checks = entry.checks or ()
             health = worst(check for check in checks if not _is_to_come(check))
@@ -88,14 +93,18 @@ def _address(entry: HealthEntry) -> str:
     return entry.service.address or entry.node.address
 
 
-def _violations(entry: HealthEntry) -> tuple[Violation, ...]:
+def _violations(entry: HealthEntry, *, named: bool) -> tuple[Violation, ...]:
     found: list[Violation] = []
     address = _address(entry)
     try:
         ipaddress.ip_address(address)
     except ValueError:
-        words = f"{address!r} is not an IP address; register the sidecar with one"
-        found.append(Violation("Service.Address", words))
+        if not named:
+            words = f"{address!r} is not an IP address; register the sidecar with one"
+            found.append(Violation("Service.Address", words))
+        elif not _DNS_NAME.fullmatch(address):
+            words = f"{address!r} is neither an IP address nor a DNS name"
+            found.append(Violation("Service.Address", words))
     if not 0 < entry.service.port <= _MAX_PORT:
         words = f"{entry.service.port} is not a port, 1 to {_MAX_PORT}"
         found.append(Violation("Service.Port", words))

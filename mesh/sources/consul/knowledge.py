@@ -15,7 +15,14 @@ from mesh.clients.consul.intention_entries import KIND as SERVICE_INTENTIONS
 from mesh.clients.consul.intention_entries import parse_entry, parse_legacy
 from mesh.model.entries import Entries, ProxyDefaults
 from mesh.model.intentions import Action, Intention
-from mesh.model.names import SIDECAR_SUFFIX, WILDCARD, InvalidNameError, service_name
+from mesh.model.names import (
+    OUTSIDE,
+    SIDECAR_SUFFIX,
+    WILDCARD,
+    ZONE_EGRESS,
+    InvalidNameError,
+    service_name,
+)
 from mesh.model.services import Instance
 from mesh.model.violations import Violation
 from mesh.policies.kind import Kind
@@ -48,6 +55,7 @@ _KNOWN_KINDS = entries.UNUSED_KINDS | {
     entries.SERVICE_SPLITTER,
     entries.SERVICE_RESOLVER,
     entries.INGRESS_GATEWAY,
+    entries.TERMINATING_GATEWAY,
     jwt.KIND,
 }
 
@@ -101,6 +109,9 @@ class Knowledge:
         self._splitters = LastGood(entries.SERVICE_SPLITTER, entries.parse_splitter, problems)
         self._resolvers = LastGood(entries.SERVICE_RESOLVER, entries.parse_resolver, problems)
         self._edges = LastGood(entries.INGRESS_GATEWAY, entries.parse_ingress, problems)
+        self._terminating = LastGood(
+            entries.TERMINATING_GATEWAY, entries.parse_terminating_gateway, problems
+        )
         self._jwt_providers = LastGood(jwt.KIND, jwt.parse_jwt_provider, problems)
         self._vips = LastGood(vips.KIND, vips.parse_addresses, problems)
         self._policy_pairs: tuple[KeyValue, ...] = ()
@@ -134,7 +145,9 @@ class Knowledge:
     def instances(self, service: str, answer: tuple[HealthEntry, ...]) -> None:
         """Take every sidecar of ``service``."""
         known = self._instances.get(service)
-        found, problems = instances.parse_instances(service, answer, known or ())
+        found, problems = instances.parse_instances(
+            service, answer, known or (), named=service.startswith(OUTSIDE)
+        )
         self._problems.replace(f"{instances.KIND} {service}", problems)
         if found != known:
             self._instances[service] = found
@@ -260,6 +273,9 @@ class Knowledge:
             self._splitters.renew(by_kind.get(entries.SERVICE_SPLITTER, {})),
             self._resolvers.renew(by_kind.get(entries.SERVICE_RESOLVER, {})),
             self._edges.renew(by_kind.get(entries.INGRESS_GATEWAY, {})),
+            self._terminating.renew(by_kind.get(entries.TERMINATING_GATEWAY, {})).get(
+                ZONE_EGRESS, {}
+            ),
         )
 
     def _unknown_kinds(self, by_kind: Mapping[str, Mapping[str, Raw]]) -> None:

@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from mesh.aio.tasks import Tasks
-from mesh.clients.consul import ConsulClient, HealthCheck, HealthEntry
+from mesh.clients.consul import Answer, ConsulClient, HealthCheck, HealthEntry
+from mesh.model.names import OUTSIDE
 from mesh.sources.consul import sweep
 from mesh.sources.consul.knowledge import Knowledge
 from mesh.sources.consul.loop import Surroundings, Watch, WatchStatus
@@ -141,7 +142,7 @@ class Services:
         if service not in self._watches:
             self._watches[service] = Watch(
                 connect_watch(service),
-                partial(self._client.health_connect, service),
+                self._asked(service),
                 partial(self._knowledge.instances, service),
                 self._surroundings,
                 empties=partial(self._knowledge.empties_instances, service),
@@ -149,6 +150,11 @@ class Services:
                 settled=partial(self._settled, connect_watch(service)),
             )
         return self._watches[service]
+
+    def _asked(self, service: str) -> Callable[..., Awaitable[Answer[tuple[HealthEntry, ...]]]]:
+        if service.startswith(OUTSIDE):
+            return partial(self._client.health_service, service.removeprefix(OUTSIDE))
+        return partial(self._client.health_connect, service)
 
     def _checks_watch(self) -> Watch[tuple[HealthCheck, ...]]:
         return Watch(
@@ -168,4 +174,5 @@ class Services:
             for service in swept
             if any(item.node in nodes for item in self._knowledge.known_instances(service))
         }
-        self._look(swept & (services | on_nodes), urgent=True)
+        outside = {f"{OUTSIDE}{service}" for service in services}
+        self._look(swept & (services | outside | on_nodes), urgent=True)

@@ -1,7 +1,7 @@
 """How service-defaults have upstreams treated, and everything wrong with that at once."""
 
 from mesh.model.destinations import Detectors, Limits, Outlier
-from mesh.model.entries import ServiceDefaults, UpstreamDefaults
+from mesh.model.entries import GatewayMode, ServiceDefaults, UpstreamDefaults
 from mesh.model.services import Protocol
 from mesh.sources.consul.entries import parse_service_defaults
 from tests.sources.consul.violations import paths
@@ -44,7 +44,9 @@ def test_service_defaults_with_how_upstreams_are_treated() -> None:
         "web",
         Protocol.HTTP,
         "web.example.com",
-        UpstreamDefaults(Limits(connections=10, pending=0), connect_timeout=0.5),
+        UpstreamDefaults(
+            Limits(connections=10, pending=0), connect_timeout=0.5, gateway=GatewayMode.LOCAL
+        ),
         {
             "api": UpstreamDefaults(
                 Limits(requests=7),

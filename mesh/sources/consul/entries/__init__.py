@@ -20,11 +20,13 @@ from mesh.sources.consul.entries.kinds import (
     SERVICE_RESOLVER,
     SERVICE_ROUTER,
     SERVICE_SPLITTER,
+    TERMINATING_GATEWAY,
     UNUSED_KINDS,
 )
 from mesh.sources.consul.entries.resolver import parse_resolver
 from mesh.sources.consul.entries.router import parse_router
 from mesh.sources.consul.entries.splitter import parse_splitter
+from mesh.sources.consul.entries.terminating import parse_terminating_gateway
 
 __all__ = [
     "INGRESS_GATEWAY",
@@ -33,6 +35,7 @@ __all__ = [
     "SERVICE_RESOLVER",
     "SERVICE_ROUTER",
     "SERVICE_SPLITTER",
+    "TERMINATING_GATEWAY",
     "UNUSED_KINDS",
     "parse_ingress",
     "parse_proxy_defaults",
@@ -40,5 +43,6 @@ __all__ = [
     "parse_router",
     "parse_service_defaults",
     "parse_splitter",
+    "parse_terminating_gateway",
     "protocol_only",
 ]

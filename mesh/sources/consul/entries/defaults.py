@@ -7,7 +7,7 @@ from typing import Final
 from mesh.model.entries import ProxyDefaults, ServiceDefaults
 from mesh.model.names import InvalidNameError, service_name
 from mesh.model.services import Protocol
-from mesh.sources.consul.entries.fields import Entry, count, milliseconds, visible
+from mesh.sources.consul.entries.fields import Entry, count, gateway_mode, milliseconds, visible
 from mesh.sources.consul.entries.kinds import PROXY_DEFAULTS, SERVICE_DEFAULTS
 from mesh.sources.consul.entries.upstreams import upstream_config
 from mesh.sources.consul.problems import Raw
@@ -20,7 +20,6 @@ _UNUSED_SERVICE_DEFAULTS: Final = (
     "EnvoyExtensions",
     "Expose",
     "MaxRequestHeadersKB",
-    "MeshGateway",
     "Mode",
     "MutualTLSMode",
     "RateLimits",
@@ -31,7 +30,6 @@ _UNUSED_PROXY_DEFAULTS: Final = (
     "EnvoyExtensions",
     "Expose",
     "FailoverPolicy",
-    "MeshGateway",
     "Mode",
     "MutualTLSMode",
     "PrioritizeByLocality",
@@ -58,6 +56,7 @@ def parse_service_defaults(raw: Raw) -> ServiceDefaults:
         max_inbound_connections=count(fields, "MaxInboundConnections") or 0,
         local_connect_timeout=milliseconds(fields, "LocalConnectTimeoutMs"),
         local_request_timeout=milliseconds(fields, "LocalRequestTimeoutMs"),
+        gateway=gateway_mode(fields),
     )
     fields.skip(_UNUSED_SERVICE_DEFAULTS)
     entry.close()
@@ -93,6 +92,7 @@ def parse_proxy_defaults(raw: Raw) -> ProxyDefaults:
     protocol = Protocol.TCP.value
     if config is not None:
         protocol = config.choice("protocol", _PROTOCOLS, protocol)
+    mode = gateway_mode(fields)
     fields.skip(_UNUSED_PROXY_DEFAULTS)
     entry.close()
-    return ProxyDefaults(Protocol(protocol))
+    return ProxyDefaults(Protocol(protocol), mode)

@@ -8,6 +8,7 @@ from typing import Final
 
 from mesh.clients.consul.fields import Fields
 from mesh.clients.consul.intention_entries import BOOKKEEPING, default_tenancy
+from mesh.model.entries import GatewayMode
 from mesh.model.names import InvalidNameError, zone_name
 from mesh.model.violations import Report
 from mesh.policies.intentions.re2 import InvalidRegexError, compile_re2
@@ -101,6 +102,16 @@ def check_zone(fields: Fields, name: str, value: str) -> None:
         zone_name(value)
     except InvalidNameError as error:
         fields.wrong(name, str(error))
+
+
+def gateway_mode(fields: Fields) -> GatewayMode:
+    """Return what ``MeshGateway`` says: by whose gateway calls to other zones go."""
+    said = fields.child("MeshGateway")
+    if said is None:
+        return GatewayMode.UNSAID
+    mode = GatewayMode(said.choice("Mode", (one.value for one in GatewayMode), ""))
+    said.close()
+    return mode
 
 
 def duration(fields: Fields, name: str) -> float:

@@ -10,6 +10,7 @@ SERVICE_ROUTER: Final = "service-router"
 SERVICE_SPLITTER: Final = "service-splitter"
 SERVICE_RESOLVER: Final = "service-resolver"
 INGRESS_GATEWAY: Final = "ingress-gateway"
+TERMINATING_GATEWAY: Final = "terminating-gateway"
 
 UNUSED_KINDS: Final = frozenset(
     {
@@ -23,7 +24,6 @@ UNUSED_KINDS: Final = frozenset(
         "mesh",
         "sameness-group",
         "tcp-route",
-        "terminating-gateway",
     }
 )
 """Kinds that Consul knows and that mean nothing to the mesh so far."""

@@ -7,13 +7,18 @@ from typing import Final
 from mesh.clients.consul.fields import Fields
 from mesh.model.destinations import Detectors, Limits, Outlier
 from mesh.model.entries import NO_UPSTREAM_DEFAULTS, UpstreamDefaults
-from mesh.sources.consul.entries.fields import count, duration, milliseconds, refuse_enterprise
+from mesh.sources.consul.entries.fields import (
+    count,
+    duration,
+    gateway_mode,
+    milliseconds,
+    refuse_enterprise,
+)
 
 _UNUSED: Final = (
     "BalanceOutboundConnections",
     "EnvoyClusterJSON",
     "EnvoyListenerJSON",
-    "MeshGateway",
     "Protocol",
 )
 _MAX_FAILURES: Final = 5
@@ -48,6 +53,7 @@ def _upstream(said: Fields) -> UpstreamDefaults:
         limits=_limits(said),
         outlier=_outlier(said),
         connect_timeout=milliseconds(said, "ConnectTimeoutMs"),
+        gateway=gateway_mode(said),
     )
     said.skip(_UNUSED)
     said.close()
