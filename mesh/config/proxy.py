@@ -141,10 +141,11 @@ class ProxySettings(Section):
     @classmethod
     def _of_role(cls, said: object) -> object:
         """Fill in what a gateway need not be told."""
-        if not isinstance(said, dict) or said.get("role") not in _GATEWAY_PORTS:
+        role = str(said.get("role")) if isinstance(said, dict) else ""
+        if not isinstance(said, dict) or role not in _GATEWAY_PORTS:
             return said
-        port = _GATEWAY_PORTS[said["role"]]
-        return {"service": GATEWAYS[Role(said["role"])], "inbound_port": port, **said}
+        gateway = Role(role)
+        return {"service": GATEWAYS[gateway], "inbound_port": _GATEWAY_PORTS[gateway], **said}
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
