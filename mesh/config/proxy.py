@@ -148,11 +148,12 @@ class ProxySettings(Section):
     @classmethod
     def _of_role(cls, said: object) -> object:
         """Fill in what a gateway need not be told."""
-        if not isinstance(said, dict) or said.get("role") not in _GATEWAY_PORTS:
+        role = str(said.get("role")) if isinstance(said, dict) else ""
+        if not isinstance(said, dict) or role not in _GATEWAY_PORTS:
             return said
-        role = Role(said["role"])
-        named = {"service": GATEWAYS[role]} if role in GATEWAYS else {}
-        return {**named, "inbound_port": _GATEWAY_PORTS[role], **said}
+        gateway = Role(role)
+        named = {"service": GATEWAYS[gateway]} if gateway in GATEWAYS else {}
+        return {**named, "inbound_port": _GATEWAY_PORTS[gateway], **said}
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
