@@ -13,6 +13,7 @@ from typing import Any
 from mesh.clients.consul import HealthEntry, KeyValue
 from mesh.clients.consul.intention_entries import KIND as SERVICE_INTENTIONS
 from mesh.clients.consul.intention_entries import parse_entry, parse_legacy
+from mesh.model import callers
 from mesh.model.entries import Entries, ProxyDefaults
 from mesh.model.intentions import Action, Intention
 from mesh.model.names import SIDECAR_SUFFIX, WILDCARD, InvalidNameError, service_name
@@ -281,6 +282,14 @@ def _is_party(name: str) -> bool:
     return name == WILDCARD or _is_name(name)
 
 
+def _is_source(name: str) -> bool:
+    try:
+        callers.checked(name)
+    except InvalidNameError:
+        return False
+    return True
+
+
 def _closed_entry(raw: Raw) -> tuple[Intention, ...] | None:
     # Nothing good is known of the destination: a default of allow must not open what a person
     # meant to restrict.
@@ -292,6 +301,8 @@ def _closed_entry(raw: Raw) -> tuple[Intention, ...] | None:
 
 def _closed_record(raw: Raw) -> Intention | None:
     source, destination = _pair(raw)
-    if not (_is_party(source) and _is_party(destination)):
+    if source.startswith(callers.AT):
+        source = WILDCARD + source
+    if not (_is_source(source) and _is_party(destination)):
         return None
     return Intention(source, destination, Action.DENY)
