@@ -9,6 +9,7 @@ from typing import Final
 from mesh.policies.kind import Kind
 from mesh.policies.kinds import (
     circuit_breaker,
+    exported_services,
     external_authorization,
     external_service,
     fault_injection,
@@ -41,6 +42,7 @@ _MODULES: Final = (
     request_authentication,
     external_authorization,
     external_service,
+    exported_services,
     passthrough,
     proxy_patch,
 )

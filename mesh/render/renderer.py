@@ -32,7 +32,9 @@ _EVERYTHING: Final = frozenset(
 )
 """Facets that the plan of anything may turn on."""
 _POLICIES: Final = frozenset({Aspect.POLICIES_TO, Aspect.POLICIES_AT})
-_EXPORTED_BY: Final = frozenset({Aspect.CATALOG, Aspect.KNOWN, Aspect.ENTRIES, Aspect.POLICIES_AT})
+_EXPORTED_BY: Final = frozenset(
+    {Aspect.CATALOG, Aspect.KNOWN, Aspect.ENTRIES, Aspect.POLICIES_AT, Aspect.ZONES}
+)
 """Aspects that decide what a zone lets others call, and whether that is known."""
 
 
