@@ -1,4 +1,4 @@
-"""``mesh zone``: check the settings, then run the control plane."""
+"""``mesh zone``: check the settings, then run the control plane; or look after its peers."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from typing import Annotated, Any
 
 import typer
 
+from mesh.cli import zone_peer
 from mesh.cli.output import Output, OutputOption, Table, show
 from mesh.config import zone as config
 
 app = typer.Typer()
+app.add_typer(zone_peer.app, name="peer")
 
 
-@app.command(
+@app.callback(
+    invoke_without_command=True,
     epilog="\b\nExamples:\n"
     "  mesh zone --config /etc/mesh/zone.toml\n"
     "  mesh zone --config zone.yaml --check-config\n"
-    "  mesh zone --embedded"
+    "  mesh zone --embedded",
 )
 def zone(
+    context: typer.Context,
     *,
     config_file: Annotated[
         Path | None,
@@ -37,6 +41,8 @@ def zone(
 
     Every setting may also be given as a variable: MESH_ZONE__LISTEN__API=0.0.0.0:5678.
     """
+    if context.invoked_subcommand is not None:
+        return
     overrides: dict[str, Any] = {"embedded": {}} if embedded else {}
     settings = config.load(config_file, overrides)
     if check_config:

@@ -133,7 +133,8 @@ class Estate(Places):
         if self._vault:
             settings["ca"] = {"mode": "vault", "vault": self._vault}
         for section, values in self.zone_settings.items():
-            settings[section] = {**settings.get(section, {}), **values}
+            merged = {**settings.get(section, {}), **values} if isinstance(values, dict) else values
+            settings[section] = merged
         # JSON is YAML.
         config.write_text(json.dumps(settings, indent=2))
         self.zone = await self._start("zone", [*_mesh(), "zone", "--config", str(config)])

@@ -19,9 +19,11 @@ from mesh.model.intentions import Action, Intention
 from mesh.model.names import SIDECAR_SUFFIX, WILDCARD, InvalidNameError, service_name
 from mesh.model.services import Instance
 from mesh.model.violations import Violation
+from mesh.model.zones import Zone
 from mesh.policies.kind import Kind
 from mesh.sources.consul import entries, instances, jwt, policies, rollouts, vips
 from mesh.sources.consul.problems import LastGood, Problem, Problems, Raw
+from mesh.sources.zones import peers as peer_records
 from mesh.sources.zones import record as zone_records
 from mesh.world.changes import (
     CatalogChanged,
@@ -114,6 +116,12 @@ class Knowledge:
         self._rollouts = LastGood(rollouts.KIND, rollouts.parse_state, problems)
         self._zone_pairs: tuple[KeyValue, ...] = ()
         self._zones = LastGood(zone_records.KIND, zone_records.parse_zone, problems)
+        self._federated: Mapping[str, Zone] = {}
+        self._peer_pairs: tuple[KeyValue, ...] = ()
+        self._peers: LastGood[Zone | None] = LastGood(
+            peer_records.KIND, peer_records.parse_zone, problems
+        )
+        self._known_peers: Mapping[str, Zone | None] = {}
 
     def empties_catalog(self, services: Mapping[str, object]) -> bool:
         """Whether no service would be left."""
@@ -220,7 +228,23 @@ class Knowledge:
     def zones(self, pairs: tuple[KeyValue, ...]) -> None:
         """Take what is known of every other zone."""
         self._zone_pairs = pairs
-        self._say(ZonesChanged(self._zones.renew(zone_records.raw_records(pairs))))
+        self._federated = self._zones.renew(zone_records.raw_records(pairs))
+        self._say_zones()
+
+    def empties_peers(self, pairs: tuple[KeyValue, ...]) -> bool:
+        """Whether no peer would be left."""
+        return bool(self._peer_pairs) and not pairs
+
+    def peers(self, pairs: tuple[KeyValue, ...]) -> None:
+        """Take what is known of every peer."""
+        self._peer_pairs = pairs
+        self._known_peers = self._peers.renew(peer_records.raw_peers(pairs))
+        self._say_zones()
+
+    def _say_zones(self) -> None:
+        known = {name: zone for name, zone in self._known_peers.items() if zone is not None}
+        # A peer that has the name of a zone of our own is not that zone.
+        self._say(ZonesChanged({**known, **self._federated}, peering=bool(self._peer_pairs)))
 
     def default_policy(self, *, allow: bool) -> None:
         """Take what happens to a call that no intention matches."""
