@@ -98,7 +98,12 @@ def _operation(route: AnyRoute, refer: _Refer) -> dict[str, Any]:
     elif route.reads is Reads.QUERY:
         schema = route.request.model_json_schema()
         operation["parameters"] += [
-            {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": each}
+            {
+                "name": name,
+                "in": "query",
+                "required": name in schema.get("required", ()),
+                "schema": each,
+            }
             for name, each in schema["properties"].items()
         ]
     return operation

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from mesh.aio.clock import SystemClock
+from mesh.aio.tasks import Tasks
 from mesh.ca import peering, tls
 from mesh.ca.builtin import builtin_issuer
 from mesh.ca.issuer import Credentials
@@ -22,14 +24,16 @@ from mesh.ca.local import LocalIssuer
 from mesh.ca.peering import PeeringTokenError, Word
 from mesh.clients.consul import ConsulClient
 from mesh.controlplane.peering.dialling import PeerError, ask
-from mesh.controlplane.peering.following import DOCUMENT
+from mesh.controlplane.peering.following import DOCUMENT, PeerZone
 from mesh.controlplane.peering.office import ESTABLISH, PeeringOffice, PeeringRefusedError
 from mesh.model.identity import WorkloadId, ZoneId
-from mesh.model.zones import Gateway, Zone
+from mesh.model.services import Protocol
+from mesh.model.zones import Exported, Gateway, Zone
 from mesh.sources.zones import peers
 from mesh.sources.zones.document import PREFIX, ZoneDocument
 from mesh.sources.zones.peers import EXPORTS, Invitation, Peer
 from tests.controlplane.zones import ADMIN_TOKEN, ApiServer, api_server
+from tests.traffic.waiting import until
 from tests.xds.pki import Authority
 
 HOUR = timedelta(hours=1)
@@ -299,6 +303,71 @@ async def test_only_the_peer_itself_is_told(sides: dict[str, Side]) -> None:
     await west.know()
     with pytest.raises(aiohttp.ClientError):
         await _asked(west, "partner", await partner.issuer.zone_identity(), "GET", DOCUMENT)
+
+
+async def test_what_a_peer_says_is_kept_and_of_its_own_only(
+    sides: dict[str, Side], tmp_path: Path
+) -> None:
+    west, partner = await _peered(sides)
+    consul, key = west.consul, EXPORTS + "partner"
+
+    async def say(**changed: Any) -> None:
+        services = {"api": Exported(Protocol.HTTP, 2)}
+        bundle = west.issuer.bundle().pem
+        zone = Zone("west", "west.example", bundle, (west.gateway,), services)
+        at = SystemClock().now()
+        said = ZoneDocument(replace(zone, **changed), "sha256:x", published_at=at)
+        await consul.kv_put(key, said.encode())
+
+    async def known() -> Peer:
+        found = (await partner.office.known())["west"]
+        assert isinstance(found, Peer)
+        return found
+
+    async def error(part: str) -> bool | None:
+        return True if part in (await known()).record.error else None
+
+    async def services() -> bool | None:
+        found = await known()
+        return True if found.zone.services.keys() == {"api"} and not found.record.error else None
+
+    await say()
+    clock = SystemClock()
+    follower = PeerZone(consul, partner.zone, "west", partner.issuer, clock)
+    async with Tasks("test") as tasks:
+        tasks.spawn("follow", follower.run(), forever=True)
+        await until("west is heard", services)
+        # Both roots before either signs; then the old one may go.
+        following_root = Authority(tmp_path, "next root")
+        both = west.issuer.bundle().pem + following_root.bundle.read_text()
+        await say(bundle=both)
+
+        async def rotated() -> bool | None:
+            return True if (await known()).zone.bundle == both else None
+
+        await until("the roots have rotated", rotated)
+        # Another trust domain, another zone, roots that are none: what was known stands.
+        for wrong, why in (
+            ({"trust_domain": "evil.example"}, "another zone has taken the name"),
+            ({"name": "other"}, "is that of a zone other"),
+            ({"bundle": "nothing"}, "cannot be read"),
+        ):
+            await say(**wrong)
+            await until(why, partial(error, why))
+            assert (await known()).zone.bundle == both
+            assert (await known()).zone.services.keys() == {"api"}
+        await say(bundle=both)
+        await until("west is believed again", services)
+        # Ended there: what is known stands here, with the reason.
+        await west.know()
+        await consul.kv_delete(key)
+        await until("west is silent", partial(error, "cannot be asked"))
+        assert (await known()).zone.services.keys() == {"api"}
+        # Ended here: it does not come back by itself.
+        await partner.office.forget("west", "here")
+        await west.know_peer("partner")
+        await say()
+    assert (await consul.kv_get(peers.PREFIX + "west")).value is None
 
 
 async def test_the_token_is_nowhere(

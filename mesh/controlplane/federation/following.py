@@ -91,6 +91,7 @@ class OtherZone:
         self._known: ZoneRecord | None = None
         self._key = record.PREFIX + name
         self._index = 0
+        self._writing = asyncio.Lock()
         self._emptied: datetime | None = None
         self._average: float | None = None
         self._written_at = 0.0
@@ -190,6 +191,11 @@ class OtherZone:
                 await self._write()
 
     async def _write(self) -> None:
+        # Of two writes at once the second would find the key changed, and what it says be late.
+        async with self._writing:
+            await self._write_known()
+
+    async def _write_known(self) -> None:
         if self._known is None:
             return
         key = self._key
