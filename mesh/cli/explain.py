@@ -21,6 +21,7 @@ from mesh.cli.zone_api import (
     zone_address,
 )
 from mesh.clients.consul import ConsulAddress
+from mesh.model import callers
 from mesh.policies.intentions import Call
 from mesh.render.parties import UnknownProxyError
 from mesh.render.way_document import whole
@@ -29,7 +30,9 @@ from mesh.world.snapshot import World
 
 app = typer.Typer()
 
-Source = Annotated[str, typer.Argument(metavar="SRC", help="The calling service.")]
+Source = Annotated[
+    str, typer.Argument(metavar="SRC", help="The calling service; of a peer: web@partner.")
+]
 Destination = Annotated[str, typer.Argument(metavar="DST", help="The service called.")]
 Method = Annotated[str, typer.Option(metavar="METHOD", help="HTTP method, as in GET.")]
 Path = Annotated[str, typer.Option(metavar="PATH", help="Path of the request, as in /v1.")]
@@ -89,7 +92,8 @@ def explain(
     if named is not None and named.name != "DEFAULT":
         place = ZonePlace(zone_address(zone, bundle), admin_token_file, named=True)
         found = progress.run("Asking the zone", _by_zone(place, request, source_proxy))
-        show(output, found, *explanation.text(found), *way.lines(found))
+        way_lines = [] if callers.peer_of(source) else way.lines(found)
+        show(output, found, *explanation.text(found), *way_lines)
         return
     facts, world, missing = progress.run(
         "Asking Consul", way_facts.ask(consul, source, destination)
@@ -98,6 +102,10 @@ def explain(
     report_problems(facts)
     warn(missing)
     judged = explanation.explain(facts.world, call)
+    if callers.peer_of(source):
+        # Where its calls go before they come here is its own zone's affair.
+        show(output, explanation.document(judged), *explanation.lines(judged))
+        return
     try:
         walked = whole(world, (source, source_proxy), destination, _asked(call), {})
     except UnknownProxyError as error:

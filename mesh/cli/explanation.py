@@ -8,6 +8,7 @@ from typing import Any
 
 from mesh.cli.permissions import describe, jwt_text
 from mesh.clients.consul.intention_writer import with_source
+from mesh.model import callers
 from mesh.model.intentions import Intention
 from mesh.model.names import service_name
 from mesh.model.violations import Report
@@ -62,9 +63,13 @@ def read_call(world: World, request: Request) -> Call:
 
     """
     report = Report("the call")
-    for place, name in (("SRC", request.source), ("DST", request.destination)):
+    for place, name, check in (
+        ("SRC", request.source, callers.checked),
+        ("DST", request.destination, service_name),
+    ):
         try:
-            service_name(name)
+            check(name)
+            service_name(callers.split(name)[0])
         except ValueError as error:
             report.add(place, str(error))
     if request.path and not request.path.startswith("/"):

@@ -54,6 +54,7 @@ _EXAMPLES: Final = (
     "\b\nExamples:\n"
     "  mesh intention {0} web api\n"
     "  mesh intention {0} '*' api --description 'by default'\n"
+    "  mesh intention {0} web@partner api\n"
     "  mesh intention {0} web api --method GET --path-prefix /v1\n"
     "  mesh intention {0} web api --header 'x-role=admin' --jwt okta:team=payments"
 )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mesh.cli.facts import read_facts
 from mesh.cli.permissions import Options, with_permission
 from mesh.clients.consul import ConsulAddress, ConsulClient
+from mesh.model import callers
 from mesh.model.intentions import Action, Intention
 from mesh.model.names import WILDCARD, InvalidNameError, service_name
 from mesh.model.violations import InvalidInputError, Report
@@ -105,10 +106,13 @@ def check_pair(source: str, destination: str) -> None:
 
     """
     report = Report("the intention")
-    for place, name in (("SRC", source), ("DST", destination)):
+    for place, name, check in (
+        ("SRC", source, callers.checked),
+        ("DST", destination, service_name),
+    ):
         try:
             if name != WILDCARD:
-                service_name(name)
+                check(name)
         except InvalidNameError as error:
             report.add(place, str(error))
     report.close()

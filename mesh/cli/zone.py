@@ -1,4 +1,4 @@
-"""``mesh zone``: check the settings, then run the control plane."""
+"""``mesh zone``: check the settings, then run the control plane; or look after its peers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from mesh.cli import zone_forget
+from mesh.cli import zone_forget, zone_peer
 from mesh.cli.output import Output, OutputOption, Table, show
 from mesh.config import zone as config
 
 app = typer.Typer()
 zone_forget.command(app)
+app.add_typer(zone_peer.app, name="peer")
 
 
 @app.callback(

@@ -134,6 +134,23 @@ class ZoneClient:
         """Revoke a join token by its id."""
         await self._ask("DELETE", f"/v1/tokens/{quote(token_id, safe='')}")
 
+    async def invite_peer(self, name: str, ttl: timedelta) -> Mapping[str, Any]:
+        """Make a peering token for the zone ``name``: ``token``, ``id``, ``expires_at``."""
+        body = {"name": name, "ttl_seconds": ttl.total_seconds()}
+        return await self._ask("POST", "/v1/peers/invitations", body=body)
+
+    async def accept_peer(self, token: str) -> Mapping[str, Any]:
+        """Become the peer of the zone that made ``token``: ``name``, ``trust_domain``."""
+        return await self._ask("POST", "/v1/peers", body={"token": token})
+
+    async def peers(self) -> Mapping[str, Any]:
+        """List the zone's peers."""
+        return await self._ask("GET", "/v1/peers")
+
+    async def forget_peer(self, name: str) -> None:
+        """End the peering with a zone."""
+        await self._ask("DELETE", f"/v1/peers/{quote(name, safe='')}")
+
     async def proxies(self) -> Mapping[str, Any]:
         """List the proxies connected to the zone."""
         return await self._ask("GET", "/v1/proxies")

@@ -13,6 +13,7 @@ from mesh.controlplane.federation.mirroring import Mirror
 from mesh.controlplane.federation.publishing import Publisher
 from mesh.controlplane.hub import Hub
 from mesh.controlplane.leader import Duty
+from mesh.controlplane.peering.following import Peers
 from mesh.controlplane.reaper import Reaper
 from mesh.controlplane.rollouts.conductor import Conductor
 from mesh.controlplane.rollouts.store import RolloutStore
@@ -38,6 +39,7 @@ def duties(
     publisher: Publisher,
     following: Following,
     mirror: Mirror,
+    peers: Peers,
     clock: Clock,
 ) -> dict[str, Duty]:
     """Return the leader's duties by name; each runs until cancelled."""
@@ -47,7 +49,9 @@ def duties(
     async def allocate() -> None:
         nonlocal settled
         world, now = hub.world, clock.monotonic()
-        catalog = world.catalog.union(*(zone.services for zone in world.zones.values()))
+        # A peer's services are named with their zone, and could be any number.
+        ours = [zone.services for zone in world.zones.values() if not zone.peer]
+        catalog = world.catalog.union(*ours)
         # Nothing is allocated, or released, before the catalog is known.
         if world.catalog and (catalog != settled[0] or now - settled[1] > _VIPS_AGAIN):
             await vips.reconcile(catalog, clock.now())
@@ -67,6 +71,7 @@ def duties(
         "publish the zone": publisher.run,
         "follow other zones": following.run,
         "mirror the primary's policies": mirror.run,
+        "follow peers": peers.run,
     }
 
 

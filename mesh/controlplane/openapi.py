@@ -21,8 +21,15 @@ _SECURITY: Final[dict[Caller, list[dict[str, list[str]]]]] = {
     Caller.ANYBODY: [],
     Caller.WORKLOAD: [{"workload": []}],
     Caller.ADMIN: [{"admin": []}],
+    # The token stands in the body.
+    Caller.INVITED: [],
+    Caller.PEER: [{"peer": []}],
 }
 _SCHEMES: Final = {
+    "peer": {
+        "type": "mutualTLS",
+        "description": "A peer's control plane, by its own name of the peering.",
+    },
     "admin": {
         "type": "http",
         "scheme": "bearer",
@@ -91,7 +98,12 @@ def _operation(route: AnyRoute, refer: _Refer) -> dict[str, Any]:
     elif route.reads is Reads.QUERY:
         schema = route.request.model_json_schema()
         operation["parameters"] += [
-            {"name": name, "in": "query", "required": name in schema["required"], "schema": each}
+            {
+                "name": name,
+                "in": "query",
+                "required": name in schema.get("required", ()),
+                "schema": each,
+            }
             for name, each in schema["properties"].items()
         ]
     return operation

@@ -13,7 +13,8 @@ from typing import Final, NoReturn
 
 from mesh.aio.clock import Clock, SystemClock
 from mesh.ca import tls
-from mesh.ca.issuer import Issuer, IssuerError
+from mesh.ca.bundle import TrustBundle
+from mesh.ca.issuer import Credentials, Issuer, IssuerError
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +32,27 @@ class ZoneTls:
         self._clock = clock or SystemClock()
         self._made_from: tuple[str, str] | None = None
         self._current: ssl.SSLContext | None = None
+        self._made: tuple[Credentials, TrustBundle] | None = None
 
     def current(self) -> ssl.SSLContext:
         """Return the newest context, for a server that asks for each connection."""
         if self._current is None:
             raise AssertionError  # start() was not awaited
         return self._current
+
+    @property
+    def credentials(self) -> Credentials:
+        """What the newest context shows."""
+        if self._made is None:
+            raise AssertionError  # start() was not awaited
+        return self._made[0]
+
+    @property
+    def bundle(self) -> TrustBundle:
+        """What the newest context believes."""
+        if self._made is None:
+            raise AssertionError  # start() was not awaited
+        return self._made[1]
 
     async def start(self) -> ssl.SSLContext:
         """Return a context for a listener, whose handshakes follow every renewal.
@@ -47,7 +63,7 @@ class ZoneTls:
         """
         await self.refresh()
         listening = self.current()
-        listening.sni_callback = self._move
+        listening.sni_callback = self.move
         return listening
 
     async def refresh(self) -> bool:
@@ -63,7 +79,7 @@ class ZoneTls:
         if made_from == self._made_from:
             return False
         self._current = tls.server_context(credentials, bundle, require_client=self._require_client)
-        self._made_from = made_from
+        self._made_from, self._made = made_from, (credentials, bundle)
         logger.info(
             "zone certificate in use",
             extra={
@@ -83,7 +99,8 @@ class ZoneTls:
             except IssuerError as error:
                 logger.warning("zone certificate not renewed", extra={"reason": str(error)})
 
-    def _move(
+    def move(
         self, connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _: ssl.SSLContext
     ) -> None:
+        """Let ``connection`` have the newest context."""
         connection.context = self.current()

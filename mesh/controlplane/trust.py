@@ -35,7 +35,7 @@ class Trust:
         others = tuple(
             zone.bundle
             for _, zone in sorted(world.zones.items())
-            if zone.trust_domain == own.trust_domain and zone.bundle != own.pem
+            if zone.trust_domain == own.trust_domain and zone.bundle != own.pem and not zone.peer
         )
         if not others:
             return own

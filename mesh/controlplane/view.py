@@ -15,6 +15,7 @@ from mesh.controlplane.api.model import ExplainQuery, Problem, ServiceSummary, S
 from mesh.controlplane.dryrun.forecast import Proxy
 from mesh.controlplane.hub import Hub
 from mesh.envoy.resource import Snapshot
+from mesh.model import callers
 from mesh.model.identity import ZoneId
 from mesh.model.intentions import Intention
 from mesh.model.proxies import ProxyNeed
@@ -118,7 +119,8 @@ class View:
                 world.intentions, call, default_allow=world.default_allow
             ),
             "last_good_stands": query.destination in self.hub.standing,
-            **self._way(query, headers),
+            # Where a peer's calls go before they come here is its own zone's affair.
+            **({} if callers.peer_of(query.source) else self._way(query, headers)),
         }
 
     def _way(self, query: ExplainQuery, headers: Mapping[str, str]) -> Mapping[str, Any]:

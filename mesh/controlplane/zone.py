@@ -40,6 +40,9 @@ from mesh.controlplane.issuing import issuer_for, keep_bundle
 from mesh.controlplane.leader import Leader
 from mesh.controlplane.listening import explained, listen
 from mesh.controlplane.metrics import Metrics, PushMetrics, XdsMetrics
+from mesh.controlplane.peering.following import Peers
+from mesh.controlplane.peering.office import PeeringOffice
+from mesh.controlplane.peering.tls import PeeringTls
 from mesh.controlplane.rate_limit import Rate, RateLimiter
 from mesh.controlplane.reaper import Reaper
 from mesh.controlplane.registrations import Registrations
@@ -126,7 +129,9 @@ async def _start(
     tasks.spawn("watch Consul", core.source.run(), forever=True)
     tasks.spawn("measure rollouts", core.measuring.run(), forever=True)
     tasks.spawn("age of knowledge", _age(core, clock), forever=True)
-    parts = _api_parts(settings, core, issuer, consul, clock)
+    peering = PeeringTls(zone, api_tls, lambda: core.view.world().peers)
+    api_context.sni_callback = peering.move
+    parts = _api_parts(settings, core, issuer, consul, clock, peering=peering)
     health = health_app(core.metrics, core.view.readiness)
     await listen(stack, "metrics", health, settings.listen.metrics)
     # Consul may keep the zone waiting for as long as it is away; a signal must not wait with it.
@@ -175,7 +180,8 @@ def _core(
 ) -> _Core:
     """Wire the source to the hub and the hub to xDS."""
     metrics, found = Metrics(), Problems()
-    hub = Hub(World(zone.zone, zone.trust_domain), PushMetrics(metrics))
+    world = World(zone.zone, zone.trust_domain, api=str(settings.advertised_api))
+    hub = Hub(world, PushMetrics(metrics))
     xds = XdsServer(
         hub,
         tls.current,
@@ -202,6 +208,7 @@ def _core(
         publisher=Publisher(consul, hub, issuer, lambda: _addresses(settings), clock),
         following=Following(consul, zone.zone, clock),
         mirror=Mirror(consul, zone.zone, clock),
+        peers=Peers(consul, zone, issuer, clock),
         clock=clock,
     )
     leader = Leader(consul, instance, work, on_change=lead, clock=clock)
@@ -210,7 +217,13 @@ def _core(
 
 
 def _api_parts(
-    settings: ZoneSettings, core: _Core, issuer: Issuer, consul: ConsulClient, clock: Clock
+    settings: ZoneSettings,
+    core: _Core,
+    issuer: Issuer,
+    consul: ConsulClient,
+    clock: Clock,
+    *,
+    peering: PeeringTls,
 ) -> ApiParts:
     zone, enrolment = core.view.zone, settings.enrolment
     trust = Trust(issuer, core.view.world)
@@ -240,6 +253,8 @@ def _api_parts(
         metrics=core.metrics,
         xds=lambda: _addresses(settings)["xds"],
         admin_token=token_file.read_or_make(settings.admin_token_file),
+        office=PeeringOffice(zone, issuer, consul, core.view.world, clock),
+        peering=peering,
     )
 
 

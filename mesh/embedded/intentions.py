@@ -5,7 +5,7 @@ They live in ``service-intentions`` entries, one per destination, as in Consul 1
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -32,14 +32,14 @@ def checked_entry(entry: Entry) -> Entry:
     if not sources and not entry.body.get("JWT"):
         raise RefusedError("At least one source is required.")
     _no_partial_wildcard("Name", entry.name)
-    seen: set[str] = set()
+    seen: set[tuple[str, str]] = set()
     filled = []
     for place, source in enumerate(sources):
         filled.append(_filled(source, entry.name, f"Sources[{place}]"))
         name = source["Name"]
-        if name in seen:
+        if (name, source.get("Peer", "")) in seen:
             raise RefusedError(f'Sources[{place}] defines "{name}" more than once')
-        seen.add(name)
+        seen.add((name, source.get("Peer", "")))
     filled.sort(key=lambda source: -int(source["Precedence"]))
     return msgspec.structs.replace(entry, body={**entry.body, "Sources": filled})
 
@@ -60,13 +60,13 @@ def exact(store: Store, source: str, destination: str) -> dict[str, Any] | None:
     """Return the intention from ``source`` to ``destination``, both taken literally."""
     entry = store.entries.get(KIND, destination)
     found = _of(entry) if entry is not None else iter(())
-    return next((each for each in found if each["SourceName"] == source), None)
+    return next((each for each in found if _is_ours(each, {source})), None)
 
 
 def matching(store: Store, side: str, name: str) -> list[dict[str, Any]]:
     """Return the intentions whose ``side`` (Source, Destination) is ``name`` or a wildcard."""
     if side == "Source":
-        return [each for each in every(store) if each["SourceName"] in {name, WILDCARD}]
+        return [each for each in every(store) if _is_ours(each, {name, WILDCARD})]
     # An entry is named after its destination: there is no need to look at the others.
     entries = (store.entries.get(KIND, each) for each in dict.fromkeys((name, WILDCARD)))
     return _ranked(each for entry in entries if entry is not None for each in _of(entry))
@@ -75,7 +75,7 @@ def matching(store: Store, side: str, name: str) -> list[dict[str, Any]]:
 def allowed(store: Store, source: str, destination: str, *, default: bool) -> bool:
     """Return the verdict on a connection.  One that depends on the request is not allowed."""
     for each in matching(store, "Destination", destination):
-        if each["SourceName"] in {source, WILDCARD}:
+        if _is_ours(each, {source, WILDCARD}):
             return bool(each.get("Action") == "allow")
     return default
 
@@ -84,17 +84,27 @@ def with_source(entry: Entry | None, destination: str, source: dict[str, Any]) -
     """Return the destination's entry with ``source`` added or replaced."""
     empty: dict[str, Any] = {"Kind": KIND, "Name": destination}
     body = entry.body if entry is not None else empty
-    others = [each for each in body.get("Sources") or () if each["Name"] != source["Name"]]
+    others = _without(body, source["Name"])
     changed = Entry(kind=KIND, name=destination, body={**body, "Sources": [*others, source]})
     return checked_entry(changed)
 
 
 def without_source(entry: Entry, source: str) -> Entry | None:
     """Return the destination's entry without ``source``; None if nothing is left of it."""
-    left = [each for each in entry.body.get("Sources") or () if each["Name"] != source]
+    left = _without(entry.body, source)
     if not left and not entry.body.get("JWT"):
         return None
     return msgspec.structs.replace(entry, body={**entry.body, "Sources": left})
+
+
+def _is_ours(found: Mapping[str, Any], sources: set[str]) -> bool:
+    """Whether an intention is about one of ``sources``, and not about a peer's."""
+    return found["SourceName"] in sources and not found.get("SourcePeer")
+
+
+def _without(body: Mapping[str, Any], source: str) -> list[dict[str, Any]]:
+    sources = body.get("Sources") or ()
+    return [each for each in sources if each["Name"] != source or each.get("Peer")]
 
 
 def _filled(source: dict[str, Any], destination: str, path: str) -> dict[str, Any]:
@@ -139,6 +149,7 @@ def _of(entry: Entry) -> Iterator[dict[str, Any]]:
             **({"Description": source["Description"]} if source.get("Description") else {}),
             "SourceNS": "default",
             "SourceName": source["Name"],
+            **({"SourcePeer": source["Peer"]} if source.get("Peer") else {}),
             "DestinationNS": "default",
             "DestinationName": entry.name,
             "SourceType": "consul",

@@ -8,8 +8,9 @@ belongs to, and with that under which name it is dialled and whom we expect ther
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Final
 
 from envoy.config.cluster.v3 import cluster_pb2
@@ -42,6 +43,7 @@ from mesh.model.services import Instance, Protocol
 NOBODY: Final = "mesh:nobody"
 """A cluster that never exists, and no service can be called so: whatever is sent there ends."""
 
+_OUR_OWN: Final[Mapping[str, str]] = MappingProxyType({})
 _CONNECT_TIMEOUT: Final = 5.0
 """Seconds; Consul's default."""
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -63,12 +65,17 @@ _FAILING: Final = Outlier(
 
 
 def of_destination(
-    destination: Destination, identity: Callable[[Target], WorkloadId], *, name: str = ""
+    destination: Destination,
+    identity: Callable[[Target], WorkloadId],
+    *,
+    name: str = "",
+    roots: Mapping[str, str] = _OUR_OWN,
 ) -> cluster_pb2.Cluster:
     """Return the cluster of ``destination``, named after its target or ``name``.
 
     A destination of the mesh gets its endpoints over ADS and is dialled by mutual TLS; nobody
-    but the ``identity`` of a target is accepted there, behind a gateway as well.  An external
+    but the ``identity`` of a target is accepted there, behind a gateway as well.  ``roots`` names,
+    by trust domain, the secrets with the roots of trust domains that are not our own.  An external
     one has its addresses with it.
     """
     settings, protocol = destination.settings, destination.protocol
@@ -89,7 +96,7 @@ def of_destination(
     if destination.external is not None:
         _outside(cluster, destination.external, protocol)
     else:
-        _inside(cluster, destination, identity)
+        _inside(cluster, destination, identity, roots)
     return cluster
 
 
@@ -205,7 +212,10 @@ def of_workload(name: str) -> cluster_pb2.Cluster:
 
 
 def _inside(
-    cluster: Any, destination: Destination, identity: Callable[[Target], WorkloadId]
+    cluster: Any,
+    destination: Destination,
+    identity: Callable[[Target], WorkloadId],
+    roots: Mapping[str, str],
 ) -> None:
     cluster.type = cluster_pb2.Cluster.EDS
     cluster.eds_cluster_config.eds_config.CopyFrom(from_ads())
@@ -219,6 +229,7 @@ def _inside(
             sni=sni(who.service, who.zone, who.trust_domain, subset=target.subset),
             identity=answers.uri,
             alpn=_alpn(destination.protocol),
+            roots_secret=roots.get(who.trust_domain, ""),
         )
 
     # Beside matches this is for an endpoint that none of them matches: never plain text.

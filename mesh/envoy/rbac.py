@@ -21,7 +21,7 @@ from envoy.type.matcher.v3 import string_pb2
 from mesh.model.intentions import HeaderMatch, HeaderMatchKind, PathMatch
 
 _SPECIAL: Final = re.compile(r"[^A-Za-z0-9_-]", re.ASCII)
-_CALLER: Final = "^spiffe://{domain}/ns/default/dc/[^/]+/svc/{service}$"
+_CALLER: Final = "^spiffe://{domain}/ns/default/dc/{zone}/svc/{service}$"
 
 
 def quoted(text: str) -> str:
@@ -29,8 +29,8 @@ def quoted(text: str) -> str:
     return _SPECIAL.sub(_escaped, text)
 
 
-def workloads(trust_domain: str, services: Sequence[str] | None = None) -> str:
-    """Return an RE2 expression for the identities of ``services``, in any zone.
+def workloads(trust_domain: str, services: Sequence[str] | None = None, *, zone: str = "") -> str:
+    """Return an RE2 expression for the identities of ``services``, in ``zone`` or in any.
 
     None stands for every service of the trust domain.
     """
@@ -40,7 +40,8 @@ def workloads(trust_domain: str, services: Sequence[str] | None = None) -> str:
         service = quoted(services[0])
     else:
         service = f"(?:{'|'.join(quoted(name) for name in services)})"
-    return _CALLER.format(domain=quoted(trust_domain), service=service)
+    where = quoted(zone) if zone else "[^/]+"
+    return _CALLER.format(domain=quoted(trust_domain), zone=where, service=service)
 
 
 def identified(expression: str) -> Any:

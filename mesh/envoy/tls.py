@@ -10,11 +10,17 @@ Sources: https://www.envoyproxy.io/docs/envoy/latest/configuration/security/secr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from envoy.config.core.v3 import base_pb2, config_source_pb2
-from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
+from envoy.extensions.transport_sockets.tls.v3 import (
+    common_pb2,
+    secret_pb2,
+    tls_pb2,
+    tls_spiffe_validator_config_pb2,
+)
 
 from mesh.envoy import outside_files
 from mesh.envoy.files import (
@@ -30,16 +36,29 @@ from mesh.envoy.proto import is_ip, typed
 
 _CURVES: Final = ("X25519MLKEM768", "X25519", "P-256")
 _SOCKET: Final = "envoy.transport_sockets.tls"
+_BY_TRUST_DOMAIN: Final = "envoy.tls.cert_validator.spiffe"
+_NOBODY_ELSE: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({})
 
 
-def upstream(*, sni: str, identity: str, alpn: tuple[str, ...] = ()) -> base_pb2.TransportSocket:
-    """Dial ``sni`` as ourselves and accept nobody but the SPIFFE URI ``identity``."""
+def upstream(
+    *, sni: str, identity: str, alpn: tuple[str, ...] = (), roots_secret: str = ""
+) -> base_pb2.TransportSocket:
+    """Dial ``sni`` as ourselves and accept nobody but the SPIFFE URI ``identity``.
+
+    What stands behind it must be our bundle, or what the secret ``roots_secret`` holds, sent over
+    ADS.
+    """
     common = _common(alpn)
     combined = common.combined_validation_context
     matcher = combined.default_validation_context.match_typed_subject_alt_names.add()
     matcher.san_type = common_pb2.SubjectAltNameMatcher.URI
     matcher.matcher.exact = identity
-    combined.validation_context_sds_secret_config.CopyFrom(_from_file(BUNDLE_SECRET, BUNDLE_SDS))
+    roots = combined.validation_context_sds_secret_config
+    if roots_secret:
+        roots.name = roots_secret
+        roots.sds_config.CopyFrom(from_ads())
+    else:
+        roots.CopyFrom(_from_file(BUNDLE_SECRET, BUNDLE_SDS))
     context = tls_pb2.UpstreamTlsContext(common_tls_context=common, sni=sni)
     # A resumed session is not verified again; a withdrawn identity must be.
     context.max_session_keys.value = 0
@@ -109,15 +128,43 @@ def external(
     return base_pb2.TransportSocket(name=_SOCKET, typed_config=typed(context))
 
 
-def peers(name: str, *, identity_regex: str) -> secret_pb2.Secret:
-    """Accept peers of our bundle whose SPIFFE URI matches ``identity_regex`` (RE2, whole)."""
+def roots(name: str, bundle: str) -> secret_pb2.Secret:
+    """Return the secret that holds ``bundle`` (PEM), to be believed where it is named."""
+    secret = secret_pb2.Secret(name=name)
+    secret.validation_context.trusted_ca.inline_string = bundle
+    return secret
+
+
+def peers(
+    name: str,
+    *,
+    identity_regex: str,
+    trust_domain: str = "",
+    others: Mapping[str, tuple[str, str]] = _NOBODY_ELSE,
+) -> secret_pb2.Secret:
+    """Accept peers of our bundle whose SPIFFE URI matches ``identity_regex`` (RE2, whole).
+
+    ``others`` are further trust domains than our own ``trust_domain``: the roots of each (PEM),
+    and an expression likewise.  A certificate is then held to the roots of the trust domain that
+    stands in its own SPIFFE id, and to no other's.
+    """
     secret = secret_pb2.Secret(name=name)
     context = secret.validation_context
+    # With a validator of trust domains, too: that this file changes has Envoy read it again.
     context.trusted_ca.filename = BUNDLE_FILE
     context.watched_directory.path = WATCHED_DIRECTORY
-    matcher = context.match_typed_subject_alt_names.add()
-    matcher.san_type = common_pb2.SubjectAltNameMatcher.URI
-    matcher.matcher.safe_regex.regex = identity_regex
+    for expression in (identity_regex, *(each for _, each in others.values())):
+        matcher = context.match_typed_subject_alt_names.add()
+        matcher.san_type = common_pb2.SubjectAltNameMatcher.URI
+        matcher.matcher.safe_regex.regex = expression
+    if others:
+        validator = tls_spiffe_validator_config_pb2.SPIFFECertValidatorConfig()
+        own = validator.trust_domains.add(name=trust_domain)
+        own.trust_bundle.filename = BUNDLE_FILE
+        for domain, (bundle, _) in sorted(others.items()):
+            validator.trust_domains.add(name=domain).trust_bundle.inline_string = bundle
+        context.custom_validator_config.name = _BY_TRUST_DOMAIN
+        context.custom_validator_config.typed_config.CopyFrom(typed(validator))
     return secret
 
 

@@ -14,11 +14,13 @@ from envoy.extensions.filters.network.sni_cluster.v3 import sni_cluster_pb2
 from mesh.envoy import listener
 from mesh.envoy.cluster import NOBODY
 from mesh.envoy.proto import duration, typed
+from mesh.model.identity import ZoneId
 from mesh.model.names import sni
 
 _LISTENER: Final = "inbound"
 """As with every proxy: whoever waits for it, or drains it, need not know of gateways."""
 _GATEWAY: Final = "gateway"
+_PEERING: Final = "peering"
 _PATIENCE: Final = 5.0
 """Seconds that a caller has to say whom it wants."""
 _ATTEMPTS: Final = 3
@@ -26,12 +28,13 @@ _ATTEMPTS: Final = 3
 
 
 def gateway_listener(
-    address: str, port: int, *, zone: str, trust_domain: str
+    address: str, port: int, *, zone: str, trust_domain: str, control_plane: str = ""
 ) -> listener_pb2.Listener:
     """Return the listener that sends connections to the cluster named as they ask.
 
     Only names of services of ``zone`` are looked up: no other cluster of the proxy can be asked
-    for.
+    for.  With a ``control_plane``, which is a cluster's name, those who ask for the peering with
+    the zone are sent there; there is no way through here to the rest of its API.
     """
     result = listener_pb2.Listener(
         name=_LISTENER,
@@ -54,6 +57,11 @@ def gateway_listener(
         _GATEWAY, NOBODY, attempts=_ATTEMPTS, log_format=_line(why), log_failures_only=True
     )
     chain.filters.append(forward)
+    if control_plane:
+        asked = ZoneId(trust_domain, zone).peering_name()
+        peering = result.filter_chains.add()
+        peering.filter_chain_match.server_names.extend([asked, f"*.{asked}"])
+        peering.filters.append(listener.tcp_proxy(_PEERING, control_plane, attempts=_ATTEMPTS))
     other = _line(f"is not for zone {zone}")
     result.default_filter_chain.filters.append(
         listener.tcp_proxy(_GATEWAY, NOBODY, log_format=other)

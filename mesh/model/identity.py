@@ -73,3 +73,11 @@ class ZoneId:
     def server_name(self) -> str:
         """The DNS name in the control plane's certificate, dialled whatever its address is."""
         return f"zone.{self.zone}.{self.trust_domain}"
+
+    def peering_name(self, peer: str = "") -> str:
+        """Return the server name by which ``peer`` asks for the control plane, at a gateway.
+
+        Without a name it is that for whoever shows a peering token.
+        """
+        name = f"peering.{self.server_name}"
+        return f"{peer}.{name}" if peer else name

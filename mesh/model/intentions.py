@@ -11,6 +11,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mesh.model import callers
 from mesh.model.names import WILDCARD
 
 
@@ -98,6 +99,7 @@ class Permission:
 class Intention:
     """What ``source`` may do to ``destination``; either may be ``*``.
 
+    A ``source`` of a peer is written ``web@partner``, or ``*@partner`` for all of its services.
     Exactly one of ``action`` and ``permissions`` is given.  ``jwt`` is the requirement that
     the destination's whole entry makes of HTTP callers.  ``id`` is the legacy API's, if any.
     """
@@ -113,9 +115,15 @@ class Intention:
     @property
     def precedence(self) -> int:
         """Consul's precedence: higher decides (9 exact→exact, 8 *→exact, 6 exact→*, 5 *→*)."""
+        anybody = callers.is_wildcard(self.source)
         if self.destination != WILDCARD:
-            return 9 if self.source != WILDCARD else 8
-        return 6 if self.source != WILDCARD else 5
+            return 8 if anybody else 9
+        return 5 if anybody else 6
+
+    @property
+    def peer(self) -> str:
+        """The peer whose callers it is about; empty for callers of our own trust domain."""
+        return callers.peer_of(self.source)
 
     @property
     def label(self) -> str:

@@ -25,11 +25,15 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A service that a zone lets others call: how many instances answer, of all and by subset."""
+    """A service that a zone lets others call: how many instances answer, of all and by subset.
+
+    ``zones`` are those that it is meant for; without, each is.
+    """
 
     protocol: Protocol
     healthy: int
     subsets: Mapping[str, int] = field(default_factory=lambda: _EMPTY)
+    zones: tuple[str, ...] = ()
 
     def answering(self, subset: str = "") -> int:
         """Return how many instances of ``subset`` (of all, without) answer."""
@@ -40,6 +44,8 @@ class Exported:
 class Zone:
     """One zone of the mesh as another knows it.
 
+    A ``peer`` is of another organisation: it has a trust domain of its own, its ``bundle`` is
+    believed for that one only, and nothing goes there, or comes from there, unless it is named.
     ``bundle`` is PEM: the roots of the identities of its workloads.  ``distance`` is how long a
     packet takes there and back, in milliseconds, as far as it was measured; the nearer comes
     first.
@@ -51,6 +57,7 @@ class Zone:
     gateways: tuple[Gateway, ...] = ()
     services: Mapping[str, Exported] = field(default_factory=lambda: MappingProxyType({}))
     distance: float | None = None
+    peer: bool = False
 
     @property
     def rank(self) -> tuple[float, str]:

@@ -9,6 +9,7 @@ from typing import Final
 from mesh.policies.kind import Kind
 from mesh.policies.kinds import (
     circuit_breaker,
+    exported_services,
     external_authorization,
     external_service,
     fault_injection,
@@ -43,6 +44,7 @@ _MODULES: Final = (
     external_authorization,
     external_service,
     gateway,
+    exported_services,
     passthrough,
     proxy_patch,
 )

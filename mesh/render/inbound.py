@@ -26,7 +26,7 @@ from mesh.model.names import WILDCARD
 from mesh.model.proxies import Inbound as Place
 from mesh.policies.intentions.compile import Authorization, Scope, authorize
 from mesh.policies.intentions.matching import Call
-from mesh.policies.intentions.peers import admitted
+from mesh.policies.intentions.peers import Callers, admitted
 from mesh.policies.intentions.verdict import judge
 from mesh.render.parts import Part, Same
 from mesh.world.facets import Aspect, Facet
@@ -64,6 +64,7 @@ class Inbound(Part):
             Facet(Aspect.ENTRIES, self.service),
             Facet(Aspect.PROXY_DEFAULTS),
             Facet(Aspect.JWT_PROVIDERS),
+            Facet(Aspect.ZONES),
         )
 
     def render(self, world: World) -> tuple[Resource, ...]:
@@ -83,6 +84,7 @@ class _Rendering:
             default_allow=world.default_allow,
             providers=world.jwt_providers,
             jwks_cluster=key_set_cluster,
+            peers={zone.name: zone.trust_domain for zone in world.peers.values()},
         )
         self.rules = authorize(world.intentions, service, scope)
         self.connections = tuple(connections.filters(traffic))
@@ -92,10 +94,12 @@ class _Rendering:
 
     def resources(self) -> tuple[Resource, ...]:
         world, protocol = self.world, self.protocol
-        callers = admitted(
-            world.intentions, self.service, protocol, default_allow=world.default_allow
+        peers = tls.peers(
+            _PEERS,
+            identity_regex=self._admitted().identity_regex(world.trust_domain),
+            trust_domain=world.trust_domain,
+            others=self._foreign(),
         )
-        peers = tls.peers(_PEERS, identity_regex=callers.identity_regex(world.trust_domain))
         application = cluster.of_address(
             _APPLICATION,
             address=self.place.local_address,
@@ -113,6 +117,22 @@ class _Rendering:
             *self._routes(),
             *self._key_sets(),
         )
+
+    def _admitted(self, peer: str = "") -> Callers:
+        world, allow = self.world, self.world.default_allow
+        return admitted(
+            world.intentions, self.service, self.protocol, default_allow=allow, peer=peer
+        )
+
+    def _foreign(self) -> dict[str, tuple[str, str]]:
+        """Return, by trust domain, whom to believe and whom to admit of each peer."""
+        return {
+            zone.trust_domain: (
+                zone.bundle,
+                self._admitted(zone.name).identity_regex(zone.trust_domain, zone.name),
+            )
+            for zone in self.world.peers.values()
+        }
 
     def _gates(self) -> Iterator[Named]:
         """Yield the filters of the intentions, in the order in which they stand."""

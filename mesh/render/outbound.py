@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mesh.envoy import cluster, endpoint, http, listener, routes
+from mesh.envoy import cluster, endpoint, http, listener, routes, tls
 from mesh.envoy.resource import Resource, pack
 from mesh.model.destinations import Destination, Selection, Target
 from mesh.model.proxies import Upstream
@@ -119,8 +119,27 @@ class Cluster(Part):
             self.destination.value,
             lambda target: world.identity(target.service, target.elsewhere),
             name=self.name,
+            roots={zone.trust_domain: roots_name(zone.name) for zone in world.peers.values()},
         )
         return (pack(self.name, built),)
+
+
+@dataclass(frozen=True, slots=True)
+class Roots(Part):
+    """Whom to believe in another zone, where that has a trust domain of its own."""
+
+    zone: str
+
+    def reads(self) -> tuple[Facet, ...]:
+        """The zone's bundle."""
+        return (Facet(Aspect.ZONES),)
+
+    def render(self, world: World) -> tuple[Resource, ...]:
+        """Return the secret with its roots; nothing for a zone that shares our own."""
+        if not world.is_peer(self.zone):
+            return ()
+        name = roots_name(self.zone)
+        return (pack(name, tls.roots(name, world.zones[self.zone].bundle)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +203,11 @@ class Endpoints(Part):
 
     def _is_near(self, instance: Instance) -> bool:
         return locality(instance) == self.near
+
+
+def roots_name(zone: str) -> str:
+    """Return the name of the secret with the roots of a peer."""
+    return f"bundle:{zone}"
 
 
 def locality(instance: Instance) -> str:

@@ -21,6 +21,7 @@ from mesh.render.outbound import (
     Endpoints,
     HttpListener,
     Refusals,
+    Roots,
     RouteTable,
     TcpListener,
 )
@@ -83,6 +84,7 @@ def reached(
 ) -> Iterator[Part]:
     """Yield the parts by which ``destination`` is reached, under ``name`` or its own."""
     named, same = name or destination.target.name, Same(destination)
+    yield from map(Roots, destination.zones)
     yield Cluster(named, same)
     if destination.external is None:
         balancing = destination.settings.balancing
@@ -96,8 +98,11 @@ def may_reach(world: World, caller: str, destination: Destination) -> bool:
     """Say whether proxies of ``caller`` are let through to ``destination`` at all.
 
     What turns on the request the callee's proxy judges.  Outside the mesh there is none: there
-    only what is allowed whatever is asked goes through.
+    only what is allowed whatever is asked goes through.  Who may call what in a peer the peer alone
+    says: our intentions speak of our own services.
     """
+    if world.is_peer(destination.target.elsewhere):
+        return True
     service, protocol = destination.target.service, destination.protocol
     if destination.external is not None:
         call = Call(caller, service, protocol)
@@ -109,7 +114,9 @@ def may_reach(world: World, caller: str, destination: Destination) -> bool:
 
 def shut_out(world: World, caller: str, destination: Destination) -> tuple[str, ...]:
     """Return to whom ``destination`` fails over though ``caller`` may not call them."""
-    others = {one.target.service for one in destination.failover} - {destination.target.service}
+    failover = [one.target for one in destination.failover]
+    others = {one.service for one in failover if not world.is_peer(one.elsewhere)}
+    others -= {destination.target.service}
     return tuple(
         sorted(
             service
@@ -127,10 +134,10 @@ def shut_out(world: World, caller: str, destination: Destination) -> tuple[str, 
 
 def refusals(world: World, caller: str, traffic: Traffic) -> Refusals:
     """Return the targets of ``traffic`` that ``caller`` may not call, each with the sentence."""
-    allowed: dict[str, bool] = {}
+    allowed: dict[tuple[str, bool], bool] = {}
     found = []
     for target, destination in traffic.destinations.items():
-        service = target.service
+        service = target.service, world.is_peer(target.elsewhere)
         if service not in allowed:
             allowed[service] = may_reach(world, caller, destination)
         if not allowed[service]:

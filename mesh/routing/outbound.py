@@ -158,6 +158,12 @@ class _Work:
             known = ", ".join(sorted((own, *self.world.zones)))
             unknown = f"there is no zone {zone}; those known are: {known}"
             raise ChainError.of(unknown, names=frozenset({service}))
+        if self.world.is_peer(zone):
+            # Our own entries speak of our own service of that name.
+            target = Target(service, zone=zone)
+            self.protocol = self._protocol(target)
+            self.resolved[target] = replace(_outside(target), fails_over=True)
+            return self._composed(service, (Route(EVERYTHING, self._whole(target)),))
         found = resolve(self.world.entries, service, zone=own, at=zone)
         target = found.target
         if not target.zone:
@@ -171,6 +177,10 @@ class _Work:
     def _external(self, service: str) -> tuple[External, Protocol] | None:
         document = self.world.policies.get((external_service.KIND.name, service))
         return external_service.external(document) if document is not None else None
+
+    def _outside(self, target: Target) -> tuple[External, Protocol] | None:
+        # An external service of that name is ours, and none of a peer's.
+        return None if self.world.is_peer(target.elsewhere) else self._external(target.service)
 
     def _whole(self, target: Target) -> Forward:
         return Forward((Share(target),))
@@ -283,8 +293,10 @@ class _Work:
         return replace(share, target=target)
 
     def _protocol(self, target: Target) -> Protocol:
-        outside = self._external(target.service)
-        return outside[1] if outside is not None else self.world.protocol(target.service)
+        outside = self._outside(target)
+        if outside is not None:
+            return outside[1]
+        return self.world.protocol(target.service, target.elsewhere)
 
     def _finished(
         self, service: str, route: Route, destinations: Mapping[Target, Destination]
@@ -301,7 +313,7 @@ class _Work:
 
     def _destination(self, target: Target) -> Destination:
         resolved = self.resolved[target]
-        outside = self._external(target.service)
+        outside = self._outside(target)
         protocol, settings = self._protocol(target), self.settings[target]
         failover = resolved.failover
         selection = self._routed(resolved.selection)

@@ -17,13 +17,15 @@ def elsewhere(
     """Return what calls to ``target`` turn to in other zones once nobody answers here.
 
     Those zones count that let the service be called, have the subset, and speak its protocol.
-    A target that names a zone has nobody to stand in for it.
+    A target that names a zone has nobody to stand in for it.  A peer stands in only where a rule
+    names it: a service of another organisation is another one, whatever it is called.
     """
     if target.zone or not world.zones:
         return ()
     able = {zone.name: zone for zone in world.exporters(target.service) if _has(zone, target)}
     spoken = {name for name, zone in able.items() if _speaks(zone, target, protocol)}
-    order = able if rules is None else _by_rules(rules, world.zone, able)
+    own = {name: zone for name, zone in able.items() if not zone.peer}
+    order = own if rules is None else _by_rules(rules, world.zone, able)
     return tuple(
         Selection(Target(target.service, target.subset, name)) for name in order if name in spoken
     )
@@ -48,7 +50,7 @@ def _by_rules(rules: Sequence[ZoneRule], own: str, able: dict[str, Zone]) -> dic
 
 def _named(rule: ZoneRule, able: dict[str, Zone]) -> Iterator[str]:
     if rule.others:
-        yield from (name for name in able if name not in rule.zones)
+        yield from (name for name in able if name not in rule.zones and not able[name].peer)
     else:
         yield from (name for name in rule.zones if name in able)
 
@@ -81,6 +83,8 @@ def considered(world: World, destination: Destination) -> tuple[Considered, ...]
             why = f"has no subset {target.subset}"
         elif not _speaks(zone, target, destination.protocol):
             why = f"speaks {zone.services[target.service].protocol.value} there"
+        elif zone.peer:
+            why = "is a peer, which stands in only where it is named"
         else:
             why = "left out by a policy or an entry"
         found.append(Considered(zone, why, is_tried=False))

@@ -98,9 +98,10 @@ class VirtualAddressesChanged:
 
 @dataclass(frozen=True, slots=True)
 class ZonesChanged:
-    """Every other zone that is known, by name."""
+    """Every other zone that is known, by name, and whether there are peers, known or invited."""
 
     zones: Mapping[str, Zone]
+    peering: bool = False
 
 
 Change = (

@@ -42,7 +42,7 @@ class Aspect(enum.Enum):
     GATEWAYS = "gateways"
     """Where another zone lets calls in."""
     ZONES = "zones"
-    """Which other zones there are, and whom to believe there (no name)."""
+    """Which other zones there are, whom to believe there, and if there is peering (no name)."""
 
 
 class Facet(NamedTuple):

@@ -142,11 +142,19 @@ def _rollouts(world: World, change: RolloutsChanged) -> tuple[World, Touched]:
 
 
 def _zones(world: World, change: ZonesChanged) -> tuple[World, Touched]:
-    renewed = replace(world, zones=dict(change.zones))
-    differing = _differing(world.zones, renewed.zones)
-    if not differing:
-        return world, NOTHING
+    renewed = replace(world, zones=dict(change.zones), peering=change.peering)
     touched: set[Facet] = set()
+    if world.peering is not change.peering:
+        touched.add(Facet(Aspect.ZONES))
+    if not touched and renewed.zones == world.zones:
+        return world, NOTHING
+    # Only a count, or a distance that changes no order: the world is another, and nobody minds.
+    return renewed, frozenset(touched | _differing_zones(world, renewed))
+
+
+def _differing_zones(world: World, renewed: World) -> set[Facet]:
+    touched: set[Facet] = set()
+    differing = _differing(world.zones, renewed.zones)
     services: set[str] = set()
     for name in differing:
         before, after = world.zones.get(name), renewed.zones.get(name)
@@ -164,12 +172,11 @@ def _zones(world: World, change: ZonesChanged) -> tuple[World, Touched]:
             touched.add(Facet(Aspect.EXPORTS, service))
         if _answering(world, service) != _answering(renewed, service):
             touched.add(Facet(Aspect.ANSWERING, service))
-    # Only a count, or a distance that changes no order: the world is another, and nobody minds.
-    return renewed, frozenset(touched)
+    return touched
 
 
-def _whom(zone: Zone) -> tuple[str, str]:
-    return zone.trust_domain, zone.bundle
+def _whom(zone: Zone) -> tuple[str, str, bool]:
+    return zone.trust_domain, zone.bundle, zone.peer
 
 
 def _exports(world: World, service: str) -> list[tuple[str, Protocol, frozenset[str]]]:

@@ -23,7 +23,9 @@ class World:
     """What the zone ``zone`` of the trust domain ``trust_domain`` knows.
 
     A service that ``instances`` does not name is *not known yet*, which differs from being
-    known to have none.  ``zones`` are the others.
+    known to have none.  ``zones`` are the others.  ``api`` is where this zone's own control plane
+    answers (``host:port``), which peers reach through a gateway as long as there is ``peering``:
+    as long as there is a peer, or one is invited.
     """
 
     zone: str
@@ -38,6 +40,18 @@ class World:
     jwt_providers: Mapping[str, JwtProvider] = field(default_factory=lambda: _EMPTY)
     virtual_addresses: Mapping[str, tuple[str, str]] = field(default_factory=lambda: _EMPTY)
     zones: Mapping[str, Zone] = field(default_factory=lambda: _EMPTY)
+    api: str = ""
+    peering: bool = False
+
+    @property
+    def peers(self) -> Mapping[str, Zone]:
+        """Those of the other zones that are peers."""
+        return {name: zone for name, zone in self.zones.items() if zone.peer}
+
+    def is_peer(self, zone: str) -> bool:
+        """Whether the other zone called ``zone`` is a peer."""
+        known = self.zones.get(zone)
+        return known is not None and known.peer
 
     def identity(self, service: str, zone: str = "") -> WorkloadId:
         """Return who ``service`` of ``zone`` is (empty: of this one).
@@ -49,10 +63,19 @@ class World:
         return WorkloadId(domain, zone or self.zone, service)
 
     def exporters(self, service: str) -> tuple[Zone, ...]:
-        """Return the other zones in which ``service`` may be called, the nearest first."""
+        """Return the other zones in which ``service`` may be called, the nearest first.
+
+        Peers are among them.
+        """
         found = [zone for zone in self.zones.values() if service in zone.services]
         return tuple(sorted(found, key=lambda zone: zone.rank))
 
-    def protocol(self, service: str) -> Protocol:
-        """Return what ``service`` speaks: its service-defaults, else proxy-defaults, else tcp."""
+    def protocol(self, service: str, zone: str = "") -> Protocol:
+        """Return what ``service`` speaks: its service-defaults, else proxy-defaults, else tcp.
+
+        What is called in a peer speaks what the peer says; it has entries of its own.
+        """
+        if self.is_peer(zone):
+            exported = self.zones[zone].services.get(service)
+            return exported.protocol if exported is not None else Protocol.TCP
         return self.entries.protocol(service)

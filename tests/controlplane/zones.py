@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from mesh.aio.clock import SystemClock
 from mesh.ca import tls
 from mesh.ca.issuer import Credentials, Issuer
 from mesh.clients.consul import ConsulClient
@@ -26,6 +27,8 @@ from mesh.controlplane.dryrun.forecast import Proxy
 from mesh.controlplane.dryrun.runs import DryRuns
 from mesh.controlplane.enrolment import Enrolment
 from mesh.controlplane.metrics import Metrics
+from mesh.controlplane.peering.office import PeeringOffice
+from mesh.controlplane.peering.tls import PeeringTls
 from mesh.controlplane.rate_limit import Rate, RateLimiter
 from mesh.controlplane.registrations import Registrations
 from mesh.controlplane.tls import ZoneTls
@@ -212,6 +215,8 @@ async def api_server(
 ) -> AsyncIterator[ApiServer]:
     """Run the API of one instance of a zone on a free port."""
     metrics, view = Metrics(), StillView()
+    zone_tls = ZoneTls(issuer, require_client=False)
+    peering = PeeringTls(zone, zone_tls, lambda: view.world.peers)
     limiter = RateLimiter(PLENTY, per_source or PLENTY, 0.0)
     trust = Trust(issuer, lambda: World(zone.zone, zone.trust_domain))
     parts = ApiParts(
@@ -225,8 +230,10 @@ async def api_server(
         metrics=metrics,
         xds=lambda: ["127.0.0.1:5679"],
         admin_token=ADMIN_TOKEN,
+        office=PeeringOffice(zone, issuer, consul, lambda: view.world, SystemClock()),
+        peering=peering,
     )
-    zone_tls = ZoneTls(issuer, require_client=False)
     context: ssl.SSLContext = await zone_tls.start()
+    context.sni_callback = peering.move
     async with listening(api_app(parts), context) as port:
         yield ApiServer(port, parts, zone_tls, view)

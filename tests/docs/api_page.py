@@ -15,6 +15,8 @@ _WHO: Final = {
     Caller.ADMIN: "admin token",
     Caller.WORKLOAD: "workload certificate",
     Caller.ANYBODY: "anybody",
+    Caller.INVITED: "a zone with a peering token",
+    Caller.PEER: "a peer's control plane",
 }
 _PATTERN: Final = re.compile(r":[^}]*")
 _INTRODUCTION: Final = """\

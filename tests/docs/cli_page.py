@@ -32,9 +32,14 @@ def commands() -> Iterator[tuple[str, ...]]:
     for _, entries in main.SECTIONS:
         for entry in entries:
             yield ("mesh", entry.name)
-            below: dict[str, Any] = getattr(Deferred(entry).load(), "commands", {})
-            for name in below:
-                yield ("mesh", entry.name, name)
+            yield from _below(("mesh", entry.name), Deferred(entry).load())
+
+
+def _below(words: tuple[str, ...], command: Any) -> Iterator[tuple[str, ...]]:
+    below: dict[str, Any] = getattr(command, "commands", {})
+    for name, each in below.items():
+        yield (*words, name)
+        yield from _below((*words, name), each)
 
 
 def _help(words: tuple[str, ...]) -> str:

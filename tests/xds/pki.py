@@ -28,11 +28,11 @@ class Files:
 class Authority:
     """Signs what it is asked to; its bundle is ``<directory>/bundle.pem``."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, name: str = "test root") -> None:
         """Make a root whose files go to ``directory``."""
         self._directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test root")])
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate = self._builder(self._name, self._key.public_key(), _END)
         certificate = certificate.add_extension(
             x509.BasicConstraints(ca=True, path_length=1), critical=True
@@ -57,13 +57,31 @@ class Authority:
         names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri) for uri in uris]
         names += [x509.DNSName(one) for one in dns]
         certificate = self._builder(subject, key.public_key(), end)
-        certificate = certificate.add_extension(
-            x509.SubjectAlternativeName(names or [x509.DNSName("nobody")]), critical=False
-        ).add_extension(
-            x509.ExtendedKeyUsage(
-                [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-            ),
-            critical=False,
+        certificate = (
+            certificate.add_extension(
+                x509.SubjectAlternativeName(names or [x509.DNSName("nobody")]), critical=False
+            )
+            .add_extension(
+                x509.ExtendedKeyUsage(
+                    [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+                ),
+                critical=False,
+            )
+            .add_extension(
+                # As X509-SVID asks for (section 4.3); Envoy's check of trust domains insists on it.
+                x509.KeyUsage(
+                    digital_signature=True,
+                    content_commitment=False,
+                    key_encipherment=False,
+                    data_encipherment=False,
+                    key_agreement=False,
+                    key_cert_sign=False,
+                    crl_sign=False,
+                    encipher_only=False,
+                    decipher_only=False,
+                ),
+                critical=True,
+            )
         )
         files = Files(self._directory / f"{name}.pem", self._directory / f"{name}.key")
         signed = certificate.sign(self._key, hashes.SHA256())

@@ -1,9 +1,14 @@
 """Intentions as Consul writes them, in both dialects, and back.
 
 Consul's rules for L7 are checked here, all at once: an action or permissions and not both, no
-permissions for a wildcard destination, one path condition, one comparison per header.  Sources
-of a peer match no caller of this mesh and are left out; namespaces, partitions and sameness
-groups are Consul Enterprise's and refused, for leaving one out would widen the intention.
+permissions for a wildcard destination, one path condition, one comparison per header.
+Namespaces, partitions and sameness groups are Consul Enterprise's and refused, for leaving one
+out would widen the intention.
+
+A source of a peer is ``Name`` and ``Peer`` in an entry, which Consul has from 1.13 on.  A record
+of 1.8 has a name only: there it is ``web@partner``, and ``@partner`` for every service of the
+peer, as that API takes no ``*`` beside other letters.  (An entry that was made of such records when
+the servers were upgraded says the same.)
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mesh.clients.consul.fields import Fields
+from mesh.model import callers
 from mesh.model.intentions import (
     Action,
     ClaimMatch,
@@ -23,7 +29,7 @@ from mesh.model.intentions import (
     PathMatchKind,
     Permission,
 )
-from mesh.model.names import WILDCARD
+from mesh.model.names import WILDCARD, InvalidNameError
 from mesh.model.violations import Report
 
 KIND = "service-intentions"
@@ -31,6 +37,7 @@ KIND = "service-intentions"
 BOOKKEEPING = ("Kind", "Meta", "CreateIndex", "ModifyIndex", "Hash", "Status")
 """Fields that any configuration entry has and that carry no meaning for the mesh."""
 
+_EVERY_SERVICE = "is of a peer, whose callers are let in service by service, not to *"
 _LEGACY_TRACES = ("LegacyID", "LegacyMeta", "LegacyCreateTime", "LegacyUpdateTime", "Precedence")
 _ACTIONS = tuple(action.value for action in Action)
 _PATHS = {
@@ -62,8 +69,6 @@ def parse_entry(raw: Mapping[str, Any]) -> tuple[Intention, ...]:
     found: dict[str, Intention] = {}
     for source in entry.children("Sources"):
         intention = _source(source, destination, jwt)
-        if intention is None:
-            continue
         if intention.source in found:
             source.wrong("Name", f"{intention.source!r} stands in an earlier source already")
         found[intention.source] = intention
@@ -84,12 +89,14 @@ def parse_legacy(raw: Mapping[str, Any]) -> Intention:
     report = Report(f"intention {label}")
     fields = Fields(raw, "", report)
     intention = Intention(
-        source=fields.name("SourceName", wildcard=True),
+        source=_caller(fields, "SourceName"),
         destination=fields.name("DestinationName", wildcard=True),
         action=Action(fields.choice("Action", _ACTIONS, "deny")),
         description=fields.text("Description"),
         id=fields.text("ID"),
     )
+    if intention.peer and intention.destination == WILDCARD:
+        fields.wrong("SourceName", _EVERY_SERVICE)
     for side in ("Source", "Destination"):
         for tenancy in ("NS", "Namespace", "Partition"):
             _only_default(fields, f"{side}{tenancy}")
@@ -115,8 +122,30 @@ def _only_default(fields: Fields, name: str) -> None:
         fields.wrong(name, f"{value!r} is Consul Enterprise's; the mesh knows only 'default'")
 
 
-def _source(source: Fields, destination: str, jwt: tuple[JwtRequirement, ...]) -> Intention | None:
-    name = source.name("Name", wildcard=True)
+def written_name(source: str) -> str:
+    """Return what stands in the place of a service's name where there is none for its peer."""
+    return source.removeprefix(WILDCARD) if callers.peer_of(source) else source
+
+
+def _caller(fields: Fields, name: str, peer: str = "") -> str:
+    written = fields.text(name, required=True)
+    if written.startswith(callers.AT):
+        written = WILDCARD + written
+    if peer and callers.AT in written:
+        fields.wrong(name, f"{written!r} names a peer, and so does Peer; give one")
+    value = callers.joined(written, peer)
+    if written:
+        try:
+            callers.checked(value)
+        except InvalidNameError as error:
+            fields.wrong(name, str(error))
+    return value
+
+
+def _source(source: Fields, destination: str, jwt: tuple[JwtRequirement, ...]) -> Intention:
+    name = _caller(source, "Name", source.text("Peer"))
+    if callers.peer_of(name) and destination == WILDCARD:
+        source.wrong("Peer", _EVERY_SERVICE)
     default_tenancy(source)
     if source.text("SamenessGroup"):
         source.wrong("SamenessGroup", "is Consul Enterprise's; name the services instead")
@@ -132,10 +161,7 @@ def _source(source: Fields, destination: str, jwt: tuple[JwtRequirement, ...]) -
     if permissions and destination == WILDCARD:
         source.wrong("Permissions", "are not possible for the destination *")
     description = source.text("Description")
-    peer = source.text("Peer")
     source.close()
-    if peer:
-        return None
     return Intention(name, destination, action, permissions, jwt, description)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mesh.clients.consul.intention_entries import KIND
+from mesh.model import callers
 from mesh.model.intentions import (
     HeaderMatch,
     HeaderMatchKind,
@@ -13,6 +14,7 @@ from mesh.model.intentions import (
     JwtRequirement,
     Permission,
 )
+from mesh.model.names import WILDCARD
 
 _KEPT = ("Name", "Action", "Permissions", "Description", "Type", "Peer", "SamenessGroup")
 
@@ -33,13 +35,25 @@ def without_source(entry: Mapping[str, Any], source: str) -> dict[str, Any]:
     written["Sources"] = [
         {key: item[key] for key in _KEPT if item.get(key)}
         for item in entry.get("Sources") or ()
-        if item.get("Name") != source or item.get("Peer")
+        if source_of(item) != source
     ]
     return written
 
 
+def source_of(item: Mapping[str, Any]) -> str:
+    """Return whom one of the sources of an entry is about."""
+    name, peer = str(item.get("Name", "")), str(item.get("Peer") or "")
+    if not peer and callers.AT in name:
+        service, peer = callers.split(name)
+        return callers.joined(service or WILDCARD, peer)
+    return callers.joined(name, peer)
+
+
 def _source(intention: Intention) -> dict[str, Any]:
-    written: dict[str, Any] = {"Name": intention.source}
+    name, peer = callers.split(intention.source)
+    written: dict[str, Any] = {"Name": name}
+    if peer:
+        written["Peer"] = peer
     if intention.permissions:
         written["Permissions"] = [_permission(item) for item in intention.permissions]
     elif intention.action is not None:

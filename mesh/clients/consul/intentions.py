@@ -18,8 +18,13 @@ from mesh.clients.consul.answers import Answer
 from mesh.clients.consul.calls import read
 from mesh.clients.consul.configentries import ConfigEntries
 from mesh.clients.consul.errors import Call, Refused, Unsupported
-from mesh.clients.consul.intention_entries import KIND, parse_entry, parse_legacy
-from mesh.clients.consul.intention_writer import with_source, without_source
+from mesh.clients.consul.intention_entries import (
+    KIND,
+    parse_entry,
+    parse_legacy,
+    written_name,
+)
+from mesh.clients.consul.intention_writer import source_of, with_source, without_source
 from mesh.clients.consul.transport import Transport
 from mesh.model.intentions import Intention
 from mesh.model.names import WILDCARD
@@ -79,6 +84,10 @@ class Intentions(ConfigEntries):
         except Refused as error:
             if "JWT" in error.words and "invalid config key" in error.words:
                 raise Unsupported("an intention with a JWT", "1.16", error.call) from error
+            if "Peer" in error.words and "invalid config key" in error.words:
+                raise Unsupported(
+                    "an intention for a peer's callers", "1.13", error.call
+                ) from error
             raise
 
     async def delete(self, source: str, destination: str, *, token: str = "") -> bool:
@@ -89,7 +98,7 @@ class Intentions(ConfigEntries):
                 await self.library.intentions.delete(known, token=token or None)
             return bool(known)
         entry = (await self.config_get(KIND, destination, token=token)).value or {}
-        if all(item.get("Name") != source for item in entry.get("Sources") or ()):
+        if all(source_of(item) != source for item in entry.get("Sources") or ()):
             return False
         await self._change(destination, lambda entry: without_source(entry or {}, source), token)
         return True
@@ -148,7 +157,7 @@ class Intentions(ConfigEntries):
         if intention.jwt:
             raise Unsupported("an intention with a JWT", "1.16", call)
         body = {
-            "SourceName": intention.source,
+            "SourceName": written_name(intention.source),
             "DestinationName": intention.destination,
             "SourceType": "consul",
             "Action": intention.action,
@@ -167,7 +176,8 @@ class Intentions(ConfigEntries):
             await self._write("PUT", f"{_PATH}/{quote(known, safe='')}", body, token=token)
 
     async def _legacy_id(self, source: str, destination: str, token: str) -> str:
+        pair = (written_name(source), destination)
         for record in (await self.legacy(token=token)).value:
-            if (record["SourceName"], record["DestinationName"]) == (source, destination):
+            if (record["SourceName"], record["DestinationName"]) == pair:
                 return str(record["ID"])
         return ""

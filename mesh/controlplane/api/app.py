@@ -24,13 +24,14 @@ from mesh.controlplane.api import (
     bundle,
     enrol,
     errors,
+    peering,
     policies,
     proxies,
     registrations,
     state,
     tokens,
 )
-from mesh.controlplane.api.callers import check_admin, check_workload
+from mesh.controlplane.api.callers import Peering, check_admin, check_peering, check_workload
 from mesh.controlplane.api.enrol import XdsAddresses
 from mesh.controlplane.api.errors import ApiError
 from mesh.controlplane.api.model import Document, Nothing
@@ -39,6 +40,7 @@ from mesh.controlplane.api.view import ZoneView
 from mesh.controlplane.dryrun.runs import DryRuns
 from mesh.controlplane.enrolment import Enrolment
 from mesh.controlplane.metrics import Metrics
+from mesh.controlplane.peering.office import PeeringOffice
 from mesh.controlplane.registrations import Registrations
 from mesh.controlplane.tokens import TokenOffice
 from mesh.controlplane.trust import Trust
@@ -76,6 +78,8 @@ class ApiParts:
     metrics: Metrics
     xds: XdsAddresses
     admin_token: str
+    office: PeeringOffice
+    peering: Peering
 
 
 def all_routes(parts: ApiParts) -> list[AnyRoute]:
@@ -88,6 +92,7 @@ def all_routes(parts: ApiParts) -> list[AnyRoute]:
         *proxies.routes(parts.view),
         *state.routes(parts.view),
         *policies.routes(parts.dry_runs),
+        *peering.routes(parts.office),
     ]
 
     async def describe(_call: Call, _request: Nothing) -> Document:
@@ -172,15 +177,16 @@ def _endpoint(path: str) -> str:
 def _handle(route: AnyRoute, parts: ApiParts) -> _Handler:
     async def handle(request: web.Request) -> web.Response:
         peer = None
+        zone = check_peering(request, route.caller, parts.peering, parts.office.world().peers)
         match route.caller:
             case Caller.ADMIN:
                 check_admin(request, parts.admin_token)
             case Caller.WORKLOAD:
                 peer = check_workload(request, parts.zone)
-            case Caller.ANYBODY:
+            case Caller.ANYBODY | Caller.INVITED | Caller.PEER:
                 pass
         asked = await _parse(route, request)
-        call = Call(request.remote or "", dict(request.match_info), peer)
+        call = Call(request.remote or "", dict(request.match_info), peer, zone)
         answer = await route.handler(call, asked)
         return web.Response(
             status=route.status, text=answer.model_dump_json(), content_type="application/json"

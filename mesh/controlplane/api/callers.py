@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import hmac
+import logging
 import ssl
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, Protocol
 
 from aiohttp import web
 from cryptography import x509
 
-from mesh.ca import certificates
+from mesh.ca import certificates, chain
 from mesh.ca.tls import PeerIdentityError, peer_workload
 from mesh.controlplane.api.errors import ApiError
-from mesh.controlplane.api.route import Peer
+from mesh.controlplane.api.route import Caller, Peer
+from mesh.controlplane.peering.tls import NEWCOMER
 from mesh.model.identity import ZoneId
+from mesh.model.zones import Zone
 
 _BEARER: Final = "Bearer "
 _NO_CERTIFICATE: Final = "the call shows no client certificate"
+
+logger = logging.getLogger(__name__)
+
+
+class Peering(Protocol):
+    """Tells by which name a connection asked for the API."""
+
+    def via(self, connection: ssl.SSLObject) -> str | None:
+        """Return the peer, nothing for a newcomer, None for neither."""
 
 
 def check_admin(request: web.Request, admin_token: str) -> None:
@@ -59,6 +72,46 @@ def check_workload(request: web.Request, zone: ZoneId) -> Peer:
     if identity.trust_domain != zone.trust_domain:
         raise _unauthenticated(f"{identity.uri} is not of {zone.trust_domain!r}")
     return Peer(identity, certificates.serial(x509.load_der_x509_certificate(der)))
+
+
+def check_peering(
+    request: web.Request, caller: Caller, peering: Peering, peers: Mapping[str, Zone]
+) -> str:
+    """Keep the peering and the rest of the API apart; return the peer that calls, if one does.
+
+    By a name of the peering nothing but its routes can be had: TLS believed the peer's roots then,
+    which say nothing of anybody else.
+
+    Raises:
+        ApiError: the caller may not have this.
+
+    """
+    found = request.transport.get_extra_info("ssl_object") if request.transport else None
+    connection = found if isinstance(found, ssl.SSLObject) else None
+    via = peering.via(connection) if connection is not None else None
+    wanted = caller in {Caller.INVITED, Caller.PEER}
+    if via is None and not wanted:
+        return ""
+    if (
+        connection is None
+        or via is None
+        or not wanted
+        or (via == NEWCOMER) is not (caller is Caller.INVITED)
+    ):
+        raise ApiError(
+            404,
+            "nothing is here by the name that was asked for",
+            remedy="ask for the peering by its own name, and for the rest by the zone's",
+        )
+    if via == NEWCOMER:
+        return ""
+    der = connection.getpeercert(binary_form=True)
+    shown = chain.sole_uri(x509.load_der_x509_certificate(der)) if der else "no certificate"
+    zone = peers.get(via)
+    if zone is None or shown != ZoneId(zone.trust_domain, zone.name).uri:
+        logger.warning("peer refused", extra={"peer": via, "shown": shown})
+        raise _unauthenticated(f"{shown or 'nobody'} is not the control plane of the peer {via}")
+    return via
 
 
 def _unauthenticated(error: str) -> ApiError:

@@ -16,9 +16,12 @@ from typing import Final
 from aiohttp import web
 
 from mesh.ca.issuer import IssuerError
+from mesh.ca.peering import PeeringTokenError
 from mesh.clients.consul import ConsulError
 from mesh.controlplane.api.model import ErrorBody, ViolationBody
 from mesh.controlplane.bindings import UnreadableRecordError
+from mesh.controlplane.peering.dialling import PeerError
+from mesh.controlplane.peering.office import PeeringRefusedError
 from mesh.controlplane.refusals import RefusedError, TooManyRequestsError
 from mesh.controlplane.registrations import ForeignInstanceError
 from mesh.model.violations import InvalidInputError
@@ -78,6 +81,21 @@ def _known(_error: Exception) -> Failure | None:
 @_known.register
 def _(error: ApiError) -> Failure:
     return _plain(error.status, error.error, error.remedy, error.headers)
+
+
+@_known.register
+def _(error: PeeringRefusedError) -> Failure:
+    return _plain(409, str(error), "see `mesh zone peer list`")
+
+
+@_known.register
+def _(error: PeeringTokenError) -> Failure:
+    return _plain(403, str(error).removesuffix(f"; {error.remedy}"), error.remedy)
+
+
+@_known.register
+def _(error: PeerError) -> Failure:
+    return _plain(502, str(error), "see what the other zone says, and try again")
 
 
 @_known.register

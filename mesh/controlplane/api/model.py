@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from mesh.controlplane.registrations import instance_id, ip_literal
-from mesh.model import names
+from mesh.model import callers, names
 from mesh.model.services import Health
 
 _MAX_PEM = 64 * 1024
@@ -26,6 +26,7 @@ _MAX_TOKEN = 16 * 1024
 Pem = Annotated[str, Field(min_length=1, max_length=_MAX_PEM)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 ServiceName = Annotated[str, AfterValidator(names.service_name)]
+CallerName = Annotated[str, AfterValidator(callers.checked)]
 InstanceId = Annotated[str, AfterValidator(instance_id)]
 IpAddress = Annotated[str, AfterValidator(ip_literal)]
 
@@ -241,7 +242,7 @@ class ExplainQuery(Wire):
     ``proxy`` is the instance of the source that calls: the first by its id, if none is named.
     """
 
-    source: ServiceName
+    source: CallerName
     destination: ServiceName
     method: str = ""
     path: str = ""

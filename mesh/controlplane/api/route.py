@@ -20,6 +20,10 @@ class Caller(enum.Enum):
     ANYBODY = "anybody"
     WORKLOAD = "workload"
     ADMIN = "admin"
+    INVITED = "invited"
+    """A zone that is to become a peer, by the name of the peering: it shows a token."""
+    PEER = "peer"
+    """A peer's control plane, by the peer's own name of the peering."""
 
 
 class Reads(enum.Enum):
@@ -40,11 +44,12 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call that was let in.  ``source`` is the caller's address."""
+    """A call that was let in.  ``source`` is the caller's address, ``zone`` the peer that calls."""
 
     source: str
     path: Mapping[str, str]
     peer: Peer | None = None
+    zone: str = ""
 
     @property
     def workload(self) -> Peer:

@@ -62,7 +62,7 @@ class Following:
                     continue
                 backoff.reset()
                 for name in sorted(found - self._followed.keys()):
-                    other = OtherZone(self._consul, name, self._clock)
+                    other = OtherZone(self._consul, name, self._clock, own=self._zone)
                     self._followed[name] = tasks.spawn(f"follow zone {name}", other.run())
                 for name in self._followed.keys() - found:
                     # It has left the federation; what is known of it stands until it is forgotten.
@@ -79,14 +79,19 @@ class OtherZone:
         name: str,
         clock: Clock,
         client: Callable[[ConsulAddress], ConsulClient] | None = None,
+        *,
+        own: str,
     ) -> None:
-        """Ask ``consul`` for what the datacenter ``name`` holds."""
+        """Ask ``consul``, of the zone ``own``, for what the datacenter ``name`` holds."""
+        self._zone = own
         self._own = consul
         self._name = name
         self._clock = clock
         self._client = client or _client
         self._known: ZoneRecord | None = None
+        self._key = record.PREFIX + name
         self._index = 0
+        self._writing = asyncio.Lock()
         self._emptied: datetime | None = None
         self._average: float | None = None
         self._written: ZoneRecord | None = None
@@ -94,13 +99,16 @@ class OtherZone:
 
     async def run(self) -> None:
         """Follow until cancelled."""
+        async with Tasks(f"zone {self._name}") as tasks:
+            await self._recall()
+            tasks.spawn("measure the distance", self._measure(), forever=True)
+            tasks.spawn("keep the record", self._keep(), forever=True)
+            await self._listen()
+
+    async def _listen(self) -> NoReturn:
         client = self._client(replace(self._own.address, datacenter=self._name))
         try:
-            async with Tasks(f"zone {self._name}") as tasks:
-                await self._recall()
-                tasks.spawn("measure the distance", self._measure(), forever=True)
-                tasks.spawn("keep the record", self._keep(), forever=True)
-                await self._follow(client)
+            await self._follow(client)
         finally:
             await client.close()
 
@@ -137,6 +145,7 @@ class OtherZone:
             await self._unheard(f"{said}: a zone is called as its datacenter")
             return
         now = self._clock.now()
+        found = document.meant_for(found, self._zone)
         self._known, self._emptied = await self._believed(found, now)
 
     async def _believed(
@@ -162,7 +171,7 @@ class OtherZone:
         backoff = Backoff(0.2, 5.0)
         while True:
             try:
-                held = (await self._own.kv_get(record.PREFIX + self._name)).value
+                held = (await self._own.kv_get(self._key)).value
             except ConsulError as error:
                 logger.warning("record not read", extra={"reason": str(error)})
                 await self._clock.sleep(backoff.next())
@@ -170,7 +179,7 @@ class OtherZone:
             if held is not None:
                 self._index = held.modify_index
                 try:
-                    self._known = record.parse(held.data, f"key {held.key}")
+                    self._known = self._decoded(held.data)
                 except InvalidInputError as error:
                     # Of a release that wrote otherwise: what is heard now takes its place.
                     logger.warning("record not understood", extra={"reason": str(error)})
@@ -185,13 +194,17 @@ class OtherZone:
                 await self._write()
 
     async def _write(self) -> None:
+        # Of two writes at once the second would find the key changed, and what it says be late.
+        async with self._writing:
+            await self._write_known()
+
+    async def _write_known(self) -> None:
         if self._known is None:
             return
-        key = record.PREFIX + self._name
-        known = self._known
+        key, known = self._key, self._known
         self._written_at = self._clock.monotonic()
         try:
-            written = await self._own.kv_put(key, known.encode(), cas=self._index)
+            written = await self._own.kv_put(key, self._encoded(known), cas=self._index)
             held = (await self._own.kv_get(key)).value
         except ConsulError as error:
             logger.warning("record not written", extra={"other": self._name, "reason": str(error)})
@@ -203,6 +216,12 @@ class OtherZone:
         if not written and held is None:
             # Somebody has forgotten the zone: only what it says from now on counts.
             self._known, self._average, self._emptied = None, None, None
+
+    def _decoded(self, data: bytes) -> ZoneRecord | None:
+        return record.parse(data, f"key {self._key}")
+
+    def _encoded(self, known: ZoneRecord) -> bytes:
+        return known.encode()
 
     async def _measure(self) -> NoReturn:
         while True:

@@ -1,4 +1,7 @@
-"""The zone's own document: written when something in it changes, and now and then all the same."""
+"""The zone's own document: written when something in it changes, and now and then all the same.
+
+For each peer there is one more, of what is exported to it and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from mesh.model.services import Health, Instance
 from mesh.model.zones import Exported, Gateway, Zone
 from mesh.routing.exports import exported, exports
 from mesh.sources.zones.document import PREFIX, ZoneDocument
+from mesh.sources.zones.peers import EXPORTS
 from mesh.world.snapshot import World
 
 HEARTBEAT: Final = 10.0
@@ -50,7 +54,7 @@ class Publisher:
         self._issuer = issuer
         self._addresses = addresses
         self._clock = clock
-        self._written: ZoneDocument | None = None
+        self._written: Mapping[str, ZoneDocument] = {}
         self._due = 0.0
         self._warned = False
 
@@ -79,28 +83,37 @@ class Publisher:
         has_gateways = ZONE_GATEWAY in world.catalog or bool(world.instances.get(ZONE_GATEWAY))
         followed = exported(world) | {ZONE_GATEWAY} if has_gateways else frozenset[str]()
         self._hub.follow(followed)
-        if self._written is None and not followed <= world.instances.keys():
+        if not self._written and not followed <= world.instances.keys():
             # Not all is known yet, and what is unknown must not be told to be gone.
             self._due = self._clock.monotonic() + HEARTBEAT
             return
         # Without a gateway nobody can be called, and nothing needs to be counted.
-        document = self._document(world, exports(world) if has_gateways else {})
+        own = self._document(world, exports(world) if has_gateways else {})
+        documents = {PREFIX + world.zone: own}
+        for peer in world.peers:
+            told = exports(world, peer=peer) if has_gateways else {}
+            documents[EXPORTS + peer] = _for_peer(own, told)
         now = self._clock.monotonic()
-        if document == self._written and now < self._due:
-            return
-        body = replace(document, published_at=self._clock.now()).encode()
-        self._warn_of_size(len(body))
+        again = now >= self._due
+        news = {key: one for key, one in documents.items() if self._written.get(key) != one}
         try:
-            await self._consul.kv_put(PREFIX + world.zone, body)
+            for key, document in (documents if again else news).items():
+                await self._write(key, document)
         except ConsulError as error:
             logger.warning("the zone's document is not published", extra={"reason": str(error)})
             self._due = now + 1.0
             return
-        if document != self._written:
-            zone = document.zone
-            facts = {"gateways": len(zone.gateways), "services": len(zone.services)}
-            logger.debug("the zone's document is published", extra=facts)
-        self._written, self._due = document, now + HEARTBEAT
+        self._written = documents
+        if again:
+            self._due = now + HEARTBEAT
+
+    async def _write(self, key: str, document: ZoneDocument) -> None:
+        body = replace(document, published_at=self._clock.now()).encode()
+        self._warn_of_size(len(body))
+        await self._consul.kv_put(key, body)
+        zone = document.zone
+        facts = {"key": key, "gateways": len(zone.gateways), "services": len(zone.services)}
+        logger.debug("the zone's document is published", extra=facts)
 
     def _document(self, world: World, services: Mapping[str, Exported]) -> ZoneDocument:
         bundle, places = self._issuer.bundle(), self._addresses()
@@ -118,6 +131,11 @@ class Publisher:
             self._warned = True
             facts = {"bytes": size, "most": _LARGEST}
             logger.warning("the zone's document is nearly as large as Consul takes", extra=facts)
+
+
+def _for_peer(own: ZoneDocument, services: Mapping[str, Exported]) -> ZoneDocument:
+    """Return what a peer is told: where our control planes are is no affair of its."""
+    return ZoneDocument(replace(own.zone, services=services), own.fingerprint)
 
 
 def gateways(world: World) -> set[Gateway]:

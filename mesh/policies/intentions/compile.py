@@ -11,6 +11,10 @@ allowed, and the other way round.  Then
 * whatever says the same as the default is left out.
 
 The network filter suffices until some intention in force tells one request from another.
+Callers of a peer are compiled for themselves: what is not allowed them by name is denied them,
+whatever the default, so where the default allows, their exceptions are what they may *not* do, and
+one more policy denies all who are neither ours nor named.
+
 Then, and only on a destination whose requests can be told apart, the HTTP filter takes its
 place, with a token filter before it where tokens are asked for.
 """
@@ -18,10 +22,12 @@ place, with a token filter before it where tokens are asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final
 
 from mesh.envoy import jwt, rbac
+from mesh.model import callers
 from mesh.model.intentions import (
     Action,
     Intention,
@@ -30,11 +36,13 @@ from mesh.model.intentions import (
     JwtRequirement,
     Permission,
 )
-from mesh.model.names import WILDCARD
 from mesh.model.services import Protocol
 from mesh.policies.intentions.verdict import applicable, outcomes
 
 _STAT_PREFIX: Final = "intentions"
+_UNNAMED: Final = ":of-no-peer-that-is-named"
+"""A colon cannot stand in a service's name: nobody else's policy is called so."""
+_NO_PEERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +60,35 @@ class Authorization:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What the intentions of a destination are compiled against."""
+    """What the intentions of a destination are compiled against.
+
+    ``peers`` are the trust domains of the peers, by name.
+    """
 
     trust_domain: str
     protocol: Protocol
     default_allow: bool
     providers: Mapping[str, JwtProvider]
     jwks_cluster: Callable[[JwtProvider], str]
+    peers: Mapping[str, str] = field(default_factory=lambda: _NO_PEERS)
 
 
 def authorize(intentions: IntentionsByDestination, destination: str, scope: Scope) -> Authorization:
     """Compile what is in force for ``destination``."""
-    in_force = _in_force(intentions, destination)
+    groups = {peer: _in_force(intentions, destination, peer) for peer in ("", *sorted(scope.peers))}
+    in_force = [intention for group in groups.values() for intention in group]
     possible = [
-        outcomes(intention, scope.protocol, default_allow=scope.default_allow)
-        for intention in in_force
+        outcomes(intention, scope.protocol, default_allow=scope.default_allow and not peer)
+        for peer, group in groups.items()
+        for intention in group
     ]
-    policies = _Compiler(scope, in_force).policies()
+    policies = {
+        name: policy
+        for peer, group in groups.items()
+        for name, policy in _Compiler(scope, group, peer).policies().items()
+    }
+    if scope.peers and scope.default_allow:
+        policies[_UNNAMED] = _unnamed(scope, groups)
     rules = rbac.rules(policies, default_allow=scope.default_allow)
     if all(len(found) == 1 for found in possible):
         return Authorization(network=rbac.network_filter(_STAT_PREFIX, rules))
@@ -79,20 +99,38 @@ def authorize(intentions: IntentionsByDestination, destination: str, scope: Scop
     )
 
 
-def _in_force(intentions: IntentionsByDestination, destination: str) -> tuple[Intention, ...]:
-    found = applicable(intentions, destination)
+def _in_force(
+    intentions: IntentionsByDestination, destination: str, peer: str
+) -> tuple[Intention, ...]:
+    found = tuple(one for one in applicable(intentions, destination) if one.peer == peer)
     for index, intention in enumerate(found):
-        if intention.source == WILDCARD:
+        if callers.is_wildcard(intention.source):
             return found[: index + 1]
     return found
 
 
+def _unnamed(scope: Scope, groups: Mapping[str, Sequence[Intention]]) -> Any:
+    """Deny everything to all but our own, and those of peers of whom something is said."""
+    known = [rbac.identified(rbac.workloads(scope.trust_domain))]
+    for peer, domain in sorted(scope.peers.items()):
+        named = [callers.split(one.source)[0] for one in groups[peer]]
+        if any(callers.is_wildcard(one.source) for one in groups[peer]):
+            known.append(rbac.identified(rbac.workloads(domain, zone=peer)))
+        elif named:
+            known.append(rbac.identified(rbac.workloads(domain, named, zone=peer)))
+    return rbac.policy(rbac.not_principal(rbac.either_principal(known)), [rbac.anything()])
+
+
 @dataclass(frozen=True, slots=True)
 class _Compiler:
-    """Writes the exceptions to the default, one policy for each source."""
+    """Writes the exceptions to the default, one policy for each source.
+
+    All of ``in_force`` are about callers of ``peer``, or of our own where that is empty.
+    """
 
     scope: Scope
     in_force: tuple[Intention, ...]
+    peer: str = ""
 
     def policies(self) -> dict[str, Any]:
         return dict(
@@ -105,7 +143,7 @@ class _Compiler:
         """Yield the named policies of ``intention``, which those ``above`` override."""
         name = f"{intention.source}-to-{intention.destination}"
         default = self.scope.default_allow
-        possible = outcomes(intention, self.scope.protocol, default_allow=default)
+        possible = outcomes(intention, self.scope.protocol, default_allow=default and not self.peer)
         who = self._callers(intention.source, [other.source for other in above])
         if possible == {not default}:
             yield name, rbac.policy(who, [rbac.anything()])
@@ -122,17 +160,21 @@ class _Compiler:
                 yield name, rbac.policy(who, permissions)
 
     def _callers(self, source: str, above: Sequence[str]) -> Any:
-        domain = self.scope.trust_domain
-        if source != WILDCARD:
-            return rbac.identified(rbac.workloads(domain, [source]))
-        # Only a workload is ever allowed, but a denial of everybody spares nobody.
-        everybody = (
-            rbac.anybody() if self.scope.default_allow else rbac.identified(rbac.workloads(domain))
-        )
+        if not callers.is_wildcard(source):
+            return self._workloads([source])
+        # Only a workload is ever allowed, but a denial of everybody spares nobody.  (Where there
+        # are peers, who is not of our own is denied elsewhere, unless something is said of him.)
+        spares_nobody = self.scope.default_allow and not self.scope.peers
+        everybody = rbac.anybody() if spares_nobody else self._workloads(None)
         if not above:
             return everybody
-        decided = rbac.identified(rbac.workloads(domain, above))
+        decided = self._workloads(above)
         return rbac.every_principal([everybody, rbac.not_principal(decided)])
+
+    def _workloads(self, sources: Sequence[str] | None) -> Any:
+        domain = self.scope.peers[self.peer] if self.peer else self.scope.trust_domain
+        services = None if sources is None else [callers.split(each)[0] for each in sources]
+        return rbac.identified(rbac.workloads(domain, services, zone=self.peer))
 
     def _exceptions(self, intention: Intention) -> list[Any]:
         """Return what of ``intention`` differs from the default, in RBAC's permissions."""
@@ -147,6 +189,9 @@ class _Compiler:
                 before.append(rbac.not_permission(matched))
             else:
                 exceptions.append(rbac.every_permission([matched, *before]))
+        if self.peer and self.scope.default_allow:
+            # What no permission matches is denied to callers of peers.
+            exceptions.append(rbac.every_permission(before))
         return exceptions
 
     def _matched(self, permission: Permission) -> Any:

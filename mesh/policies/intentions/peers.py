@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from mesh.model import callers
 from mesh.model.intentions import IntentionsByDestination
-from mesh.model.names import WILDCARD
 from mesh.model.services import Protocol
 from mesh.policies.intentions.verdict import applicable, can_connect
 
@@ -34,15 +34,19 @@ class Callers:
         """Tell whether ``service`` is among them."""
         return (service in self.names) is not self.others
 
-    def identity_regex(self, trust_domain: str) -> str:
-        """Return the RE2 expression that matches exactly their SPIFFE URIs, of any zone."""
+    def identity_regex(self, trust_domain: str, zone: str = "") -> str:
+        """Return the RE2 expression that matches exactly their SPIFFE URIs.
+
+        Without a ``zone`` they may be of any.
+        """
         if self.others:
             service = _all_but(self.names)
         elif self.names:
             service = f"(?:{'|'.join(re.escape(name) for name in sorted(self.names))})"
         else:
             return _NOBODY
-        return f"spiffe://{re.escape(trust_domain)}/ns/default/dc/{_SEGMENT}+/svc/{service}"
+        where = re.escape(zone) if zone else f"{_SEGMENT}+"
+        return f"spiffe://{re.escape(trust_domain)}/ns/default/dc/{where}/svc/{service}"
 
 
 def admitted(
@@ -51,13 +55,22 @@ def admitted(
     protocol: Protocol,
     *,
     default_allow: bool,
+    peer: str = "",
 ) -> Callers:
-    """Return the services of which some call to ``destination`` may be allowed."""
+    """Return the services of which some call to ``destination`` may be allowed.
 
-    def may(source: str) -> bool:
+    They are those of our own trust domain, or those of ``peer``.
+    """
+
+    def may(service: str) -> bool:
+        source = callers.joined(service, peer)
         return can_connect(intentions, source, destination, protocol, default_allow=default_allow)
 
-    named = {intention.source for intention in applicable(intentions, destination)} - {WILDCARD}
+    named = {
+        callers.split(intention.source)[0]
+        for intention in applicable(intentions, destination)
+        if intention.peer == peer and not callers.is_wildcard(intention.source)
+    }
     # No service is called "", so this asks about everybody who is not named.
     others = may("")
     return Callers(frozenset(name for name in named if may(name) is not others), others=others)

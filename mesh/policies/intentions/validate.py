@@ -56,6 +56,10 @@ def validate_regex(pattern: str, path: str) -> tuple[Violation, ...]:
 
 
 def _intention(intention: Intention, path: str) -> Iterator[Violation]:
+    if intention.peer and intention.destination == WILDCARD:
+        yield Violation(
+            f"{path}Name", "is of a peer, whose callers are let in service by service, not to '*'"
+        )
     if intention.action is not None and intention.permissions:
         yield Violation(f"{path}Action", "must be omitted where Permissions are given")
     if intention.action is None and not intention.permissions:

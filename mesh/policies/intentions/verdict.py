@@ -6,6 +6,9 @@ the first that matches the request decides; if none matches, the *default* does,
 intention of lower precedence.  On a destination whose requests cannot be told apart (tcp),
 an intention with permissions denies: the rest of what it says cannot be enforced.
 
+A caller of a peer is nobody whom the default lets in, nor one whom ``*`` means: only an intention
+that names the peer allows him anything.
+
 A token that the destination's entry requires (``jwt``) stands before all of this on HTTP,
 and is not asked for on tcp.  Without it nothing that the intention covers is allowed,
 whatever the default.
@@ -16,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mesh.model import callers
 from mesh.model.intentions import Action, Intention, IntentionsByDestination, Permission
 from mesh.model.names import WILDCARD
 from mesh.model.services import Protocol
@@ -87,10 +91,14 @@ def outcomes(intention: Intention, protocol: Protocol, *, default_allow: bool) -
 def judge(intentions: IntentionsByDestination, call: Call, *, default_allow: bool) -> Verdict:
     """Decide ``call`` as the proxies do."""
     covering = _covering(intentions, call.source, call.destination)
+    peer = callers.peer_of(call.source)
+    default_allow = default_allow and not peer
     if not covering:
         reason = (
             f"no intention covers {call.source} → {call.destination}: {_default(default_allow)}"
         )
+        if peer:
+            reason += f", for {peer} is a peer, and only what names it lets its callers in"
         return Verdict(default_allow, None, None, reason)
     decisive, *rest = covering
     allowed, index, reason, conditional = _decide(decisive, call, default_allow=default_allow)
@@ -100,7 +108,7 @@ def judge(intentions: IntentionsByDestination, call: Call, *, default_allow: boo
 def _covering(
     intentions: IntentionsByDestination, source: str, destination: str
 ) -> list[Intention]:
-    sources = (source, WILDCARD)
+    sources = (source, callers.everybody_like(source))
     # Asked for each upstream of each proxy: a list is made in half the time of a generator.
     found = [
         intention
@@ -121,6 +129,7 @@ def can_connect(
 ) -> bool:
     """Say whether some call from ``source`` to ``destination`` may be allowed."""
     covering = _covering(intentions, source, destination)
+    default_allow = default_allow and callers.AT not in source
     if not covering:
         return default_allow
     return True in outcomes(covering[0], protocol, default_allow=default_allow)

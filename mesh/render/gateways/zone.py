@@ -9,33 +9,70 @@ it.  A name that is no exported service's has no cluster, and ends here with a l
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from mesh.envoy import cluster, endpoint, zone_gateway
+from mesh.envoy.proto import is_ip
 from mesh.envoy.resource import Resource, pack
 from mesh.model.destinations import Selection, Target
 from mesh.model.names import sni
 from mesh.model.proxies import Inbound as Place
 from mesh.model.proxies import ProxyNeed
+from mesh.model.services import Protocol
 from mesh.render.parts import Part
 from mesh.routing.exports import exported, selections
 from mesh.routing.instances import selected
 from mesh.world.facets import Aspect, Facet
 from mesh.world.snapshot import World
 
+_CONTROL_PLANE: Final = "mesh:control-plane"
+"""No service can be called so, hence no name that a caller asks for leads there."""
+
 
 @dataclass(frozen=True, slots=True)
 class GatewayListener(Part):
-    """Where calls from other zones arrive."""
+    """Where calls from other zones arrive, and the control planes of peers."""
 
     place: Place
+
+    def reads(self) -> tuple[Facet, ...]:
+        """Whether there is peering: without, nobody gets through to the control plane."""
+        return (Facet(Aspect.ZONES),)
 
     def render(self, world: World) -> tuple[Resource, ...]:
         """Return the listener."""
         place = self.place
         built = zone_gateway.gateway_listener(
-            place.address, place.port, zone=world.zone, trust_domain=world.trust_domain
+            place.address,
+            place.port,
+            zone=world.zone,
+            trust_domain=world.trust_domain,
+            control_plane=_CONTROL_PLANE if world.peering and world.api else "",
         )
         return (pack(built.name, built),)
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlane(Part):
+    """The way to the zone's own control plane, for the peering alone."""
+
+    def reads(self) -> tuple[Facet, ...]:
+        """Whether there is peering."""
+        return (Facet(Aspect.ZONES),)
+
+    def render(self, world: World) -> tuple[Resource, ...]:
+        """Return the cluster, if it is needed."""
+        if not world.peering or not world.api:
+            return ()
+        host, _, port = world.api.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if is_ip(host):
+            built = cluster.of_address(
+                _CONTROL_PLANE, address=host, port=int(port), protocol=Protocol.TCP
+            )
+        else:
+            built = cluster.of_host(_CONTROL_PLANE, host=host, port=int(port), secure=False)
+        return (pack(_CONTROL_PLANE, built),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +108,7 @@ def gateway(world: World, need: ProxyNeed) -> tuple[tuple[Part, ...], frozenset[
     if need.inbound is None:
         return (), frozenset()
     services = exported(world)
-    parts: list[Part] = [GatewayListener(need.inbound)]
+    parts: list[Part] = [GatewayListener(need.inbound), ControlPlane()]
     for service in sorted(services):
         for one in selections(world, service):
             parts += [Way(one.target), Answering(one)]

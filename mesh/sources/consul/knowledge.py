@@ -13,6 +13,7 @@ from typing import Any
 from mesh.clients.consul import HealthEntry, KeyValue
 from mesh.clients.consul.intention_entries import KIND as SERVICE_INTENTIONS
 from mesh.clients.consul.intention_entries import parse_entry, parse_legacy
+from mesh.model import callers
 from mesh.model.entries import Entries, ProxyDefaults
 from mesh.model.intentions import Action, Intention
 from mesh.model.names import (
@@ -25,9 +26,11 @@ from mesh.model.names import (
 )
 from mesh.model.services import Instance
 from mesh.model.violations import Violation
+from mesh.model.zones import Zone
 from mesh.policies.kind import Kind
 from mesh.sources.consul import entries, instances, jwt, policies, rollouts, vips
 from mesh.sources.consul.problems import LastGood, Problem, Problems, Raw
+from mesh.sources.zones import peers as peer_records
 from mesh.sources.zones import record as zone_records
 from mesh.world.changes import (
     CatalogChanged,
@@ -127,6 +130,12 @@ class Knowledge:
         self._rollouts = LastGood(rollouts.KIND, rollouts.parse_state, problems)
         self._zone_pairs: tuple[KeyValue, ...] = ()
         self._zones = LastGood(zone_records.KIND, zone_records.parse_zone, problems)
+        self._federated: Mapping[str, Zone] = {}
+        self._peer_pairs: tuple[KeyValue, ...] = ()
+        self._peers: LastGood[Zone | None] = LastGood(
+            peer_records.KIND, peer_records.parse_zone, problems
+        )
+        self._known_peers: Mapping[str, Zone | None] = {}
 
     def empties_catalog(self, services: Mapping[str, object]) -> bool:
         """Whether no service would be left."""
@@ -243,7 +252,23 @@ class Knowledge:
     def zones(self, pairs: tuple[KeyValue, ...]) -> None:
         """Take what is known of every other zone."""
         self._zone_pairs = pairs
-        self._say(ZonesChanged(self._zones.renew(zone_records.raw_records(pairs))))
+        self._federated = self._zones.renew(zone_records.raw_records(pairs))
+        self._say_zones()
+
+    def empties_peers(self, pairs: tuple[KeyValue, ...]) -> bool:
+        """Whether no peer would be left."""
+        return bool(self._peer_pairs) and not pairs
+
+    def peers(self, pairs: tuple[KeyValue, ...]) -> None:
+        """Take what is known of every peer."""
+        self._peer_pairs = pairs
+        self._known_peers = self._peers.renew(peer_records.raw_peers(pairs))
+        self._say_zones()
+
+    def _say_zones(self) -> None:
+        known = {name: zone for name, zone in self._known_peers.items() if zone is not None}
+        # A peer that has the name of a zone of our own is not that zone.
+        self._say(ZonesChanged({**known, **self._federated}, peering=bool(self._peer_pairs)))
 
     def default_policy(self, *, allow: bool) -> None:
         """Take what happens to a call that no intention matches."""
@@ -314,6 +339,14 @@ def _is_party(name: str) -> bool:
     return name == WILDCARD or _is_name(name)
 
 
+def _is_source(name: str) -> bool:
+    try:
+        callers.checked(name)
+    except InvalidNameError:
+        return False
+    return True
+
+
 def _closed_entry(raw: Raw) -> tuple[Intention, ...] | None:
     # Nothing good is known of the destination: a default of allow must not open what a person
     # meant to restrict.
@@ -325,6 +358,8 @@ def _closed_entry(raw: Raw) -> tuple[Intention, ...] | None:
 
 def _closed_record(raw: Raw) -> Intention | None:
     source, destination = _pair(raw)
-    if not (_is_party(source) and _is_party(destination)):
+    if source.startswith(callers.AT):
+        source = WILDCARD + source
+    if not (_is_source(source) and _is_party(destination)):
         return None
     return Intention(source, destination, Action.DENY)

@@ -24,6 +24,7 @@ from mesh.sources.consul.problems import Problems
 from mesh.sources.consul.services import Services, connect_watch
 from mesh.sources.consul.settings import WatchSettings
 from mesh.sources.consul.witness import Witnesses
+from mesh.sources.zones import peers as peer_records
 from mesh.sources.zones import record as zone_records
 from mesh.world.changes import Change
 
@@ -37,9 +38,13 @@ _POLICIES = f"kv/{policies.PREFIX}"
 _MIRROR = f"kv/{policies.MIRROR}"
 _ROLLOUTS = f"kv/{rollouts.PREFIX}"
 _ZONES = f"kv/{zone_records.PREFIX}"
+_PEERS = f"kv/{peer_records.PREFIX}"
 _POLICY = "default policy"
 _WHOLE_ZONE = frozenset(
-    {_CATALOG, _CONFIG, _INTENTIONS, _VIPS, _POLICIES, _MIRROR, _ROLLOUTS, _ZONES, _POLICY}
+    {
+        *(_CATALOG, _CONFIG, _INTENTIONS, _VIPS, _POLICIES, _MIRROR, _ROLLOUTS),
+        *(_ZONES, _PEERS, _POLICY),
+    }
 )
 
 
@@ -102,6 +107,9 @@ class ConsulSource:
         self._zones = self._watch_keys(
             _ZONES, zone_records.PREFIX, self._knowledge.zones, self._knowledge.empties_zones
         )
+        self._peers = self._watch_keys(
+            _PEERS, peer_records.PREFIX, self._knowledge.peers, self._knowledge.empties_peers
+        )
 
     async def run(self) -> None:
         """Watch until cancelled.
@@ -119,6 +127,7 @@ class ConsulSource:
             tasks.spawn("watch the primary's policies", self._mirror.run(), forever=True)
             tasks.spawn("watch rollouts", self._rollouts.run(), forever=True)
             tasks.spawn("watch other zones", self._zones.run(), forever=True)
+            tasks.spawn("watch peers", self._peers.run(), forever=True)
             tasks.spawn("watch config entries", self._watch_entries(tasks), forever=True)
             tasks.spawn("learn default policy", self._policy.run(), forever=True)
             tasks.spawn("hear of default policy", self._policy.hear(), forever=True)
@@ -147,6 +156,7 @@ class ConsulSource:
             self._mirror.status,
             self._rollouts.status,
             self._zones.status,
+            self._peers.status,
             self._policy.status,
             *self._services.status,
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -59,6 +59,15 @@ class ZoneDocument:
             "published_at": self.published_at.isoformat() if self.published_at else "",
         }
         return json.dumps(body).encode()
+
+
+def meant_for(document: ZoneDocument, zone: str) -> ZoneDocument:
+    """Return ``document`` with only those services that are meant for ``zone``."""
+    services = document.zone.services
+    kept = {name: one for name, one in services.items() if not one.zones or zone in one.zones}
+    if len(kept) == len(services):
+        return document
+    return replace(document, zone=replace(document.zone, services=kept))
 
 
 def parse(data: bytes, subject: str) -> ZoneDocument:
@@ -116,6 +125,8 @@ def read(raw: object, report: Report) -> ZoneDocument:
 
 def _service(name: str, one: Exported) -> dict[str, Any]:
     said: dict[str, Any] = {"name": name, "protocol": one.protocol.value, "healthy": one.healthy}
+    if one.zones:
+        said["zones"] = list(one.zones)
     if one.subsets:
         counted = sorted(one.subsets.items())
         said["subsets"] = [{"name": subset, "healthy": count} for subset, count in counted]
@@ -145,8 +156,9 @@ def _services(fields: Fields) -> dict[str, Exported]:
         for subset in one.children("subsets"):
             subsets[subset.text("name", required=True)] = subset.integer("healthy")
             subset.close()
+        zones = one.texts("zones")
         one.close()
-        found[name] = Exported(protocol, healthy, subsets)
+        found[name] = Exported(protocol, healthy, subsets, zones)
     return found
 
 

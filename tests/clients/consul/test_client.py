@@ -1,6 +1,7 @@
 """The client against a real Consul 1.8."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -225,3 +226,28 @@ async def test_acls_refuse_and_a_call_may_bring_its_own_token(
             assert known.policies is not None
             assert known.policies[0].name == "global-management"
             assert await client.default_allow(token=server.token) is False
+
+
+async def test_callers_of_a_peer_have_names_that_consul_takes(client: ConsulClient) -> None:
+    """Consul 1.8 has no field for the peer, and takes no ``*`` beside other letters."""
+    stated = [
+        Intention(source, "exported", action)
+        for source, action in (
+            ("web", Action.DENY),
+            ("web@partner", Action.ALLOW),
+            ("*@partner", Action.DENY),
+        )
+    ]
+    for each in stated:
+        await client.intentions.put(each)
+    records = (await client.intentions.legacy()).value
+    names = {one["SourceName"] for one in records if one["DestinationName"] == "exported"}
+    assert names == {"web", "web@partner", "@partner"}
+    # What Consul itself would make of it, for proxies that are not ours.
+    assert not await client.intentions.check("web", "exported")
+    found = [one for one in await client.intentions.list() if one.destination == "exported"]
+    assert {replace(one, id="") for one in found} == set(stated)
+    await client.intentions.put(replace(stated[1], action=Action.DENY))
+    for each in stated:
+        assert await client.intentions.delete(each.source, each.destination)
+    assert all(one.destination != "exported" for one in await client.intentions.list())

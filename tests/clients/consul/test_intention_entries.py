@@ -103,14 +103,36 @@ def test_permissions_are_impossible_for_a_wildcard_destination() -> None:
     assert "Sources[0].Permissions" in violations(entry(source, name="*"))
 
 
-def test_a_peers_source_is_left_out_and_does_not_clash() -> None:
+def test_a_peers_source_is_another_than_our_own_of_that_name() -> None:
     found = parse_entry(
         entry(
             {"Name": "web", "Action": "allow"},
             {"Name": "web", "Peer": "far", "Action": "deny"},
+            {"Name": "*", "Peer": "far", "Action": "allow"},
+            # As Consul makes them of the records of 1.8 when it is upgraded.
+            {"Name": "web@near", "Action": "allow"},
+            {"Name": "@near", "Action": "deny"},
         )
     )
-    assert [item.action for item in found] == [Action.ALLOW]
+    assert [(item.source, item.action) for item in found] == [
+        ("web", Action.ALLOW),
+        ("web@far", Action.DENY),
+        ("*@far", Action.ALLOW),
+        ("web@near", Action.ALLOW),
+        ("*@near", Action.DENY),
+    ]
+
+
+@pytest.mark.parametrize(
+    "source", [{"Name": "web@far", "Peer": "far"}, {"Name": "web@"}, {"Name": "web", "Peer": "F r"}]
+)
+def test_a_peer_that_cannot_be_is_refused(source: dict[str, Any]) -> None:
+    assert "Sources[0].Name" in violations(entry({**source, "Action": "allow"}))
+
+
+def test_a_peers_source_has_no_wildcard_destination() -> None:
+    source = {"Name": "web", "Peer": "far", "Action": "allow"}
+    assert "Sources[0].Peer" in violations(entry(source, name="*"))
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,18 @@ async def client(server: ModernConsul) -> AsyncIterator[ConsulClient]:
         yield client
 
 
+async def test_a_peers_callers_are_changed_beside_our_own(client: ConsulClient) -> None:
+    ours = Intention("web", "api", Action.ALLOW)
+    theirs = [Intention(each, "api", Action.ALLOW) for each in ("web@far", "*@far")]
+    for each in (ours, *theirs):
+        await client.intentions.put(each)
+    entry = (await client.config_get("service-intentions", "api")).value or {}
+    assert {"Name": "web", "Peer": "far", "Action": "allow"} in entry["Sources"]
+    assert set(await client.intentions.list()) == {ours, *theirs}
+    assert await client.intentions.delete("web@far", "api")
+    assert set(await client.intentions.list()) == {ours, theirs[1]}
+
+
 async def test_what_is_put_is_read_back(client: ConsulClient) -> None:
     assert await client.dialect() is Dialect.CONFIG_ENTRIES
     await client.intentions.put(L7)
