@@ -16,7 +16,7 @@ from mesh.routing.memo import Compositions
 from mesh.sources.consul import policies, rollouts
 from mesh.sources.consul.knowledge import Knowledge
 from mesh.sources.consul.problems import Problems
-from mesh.sources.zones import record
+from mesh.sources.zones import peers, record
 from mesh.world.changes import Change
 from mesh.world.reduce import reduce
 from mesh.world.snapshot import World
@@ -68,6 +68,7 @@ class _Reading:
         await self._keys(policies.MIRROR, self._knowledge.mirror)
         await self._keys(rollouts.PREFIX, self._knowledge.rollouts)
         await self._keys(record.PREFIX, self._knowledge.zones)
+        await self._keys(peers.PREFIX, self._knowledge.peers)
         await self._instances(source)
         await self._instances(destination)
         while unknown := self._unknown(source, destination)[:_MOST]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -12,9 +12,9 @@ from mesh.aio.clock import SystemClock
 from mesh.cli import progress, times
 from mesh.cli.consul import consul_options
 from mesh.cli.output import Output, OutputOption, Table, show, warn
-from mesh.clients.consul import ConsulAddress, ConsulClient
+from mesh.clients.consul import ConsulAddress, ConsulClient, KeyValue
 from mesh.model.violations import InvalidInputError
-from mesh.sources.zones import document, record
+from mesh.sources.zones import document, peers, record
 from mesh.sources.zones.document import ZoneDocument
 from mesh.sources.zones.record import ZoneRecord
 
@@ -23,13 +23,15 @@ app = typer.Typer()
 COLUMNS: Final = ("zone", "state", "heard", "gateways", "services", "distance", "clock")
 FRESH: Final = timedelta(seconds=45)
 """How old knowledge may be: it is read, and written down, every few seconds."""
+_GONE: Final = "Consul has no such datacenter any more: `mesh zone forget {name}` if it is gone"
 SKEWED: Final = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
 class ZoneState:
-    """One zone.  ``state`` is ``this zone``, ``ok``, ``stale`` or ``unknown``; ``why`` it is so.
+    """One zone.
 
+    ``state`` is ``this zone``, ``ok``, ``stale``, ``invited`` or ``unknown``; ``why`` it is so.
     ``heard_ago`` is in seconds, ``distance`` in milliseconds, ``skew`` in seconds.
     """
 
@@ -40,12 +42,13 @@ class ZoneState:
     known: ZoneDocument | None = None
     distance: float | None = None
     skew: float | None = None
+    peer: bool = False
 
     def row(self) -> tuple[object, ...]:
         """Return its row of the table."""
         zone = self.known.zone if self.known is not None else None
         return (
-            self.zone,
+            f"{self.zone} (peer)" if self.peer else self.zone,
             self.state,
             "" if self.heard_ago is None else f"{times.age(timedelta(seconds=self.heard_ago))} ago",
             "" if zone is None else len(zone.gateways),
@@ -59,6 +62,7 @@ class ZoneState:
         known = self.known
         said: dict[str, Any] = {
             "zone": self.zone,
+            "peer": self.peer,
             "state": self.state,
             "reason": self.why,
             "heard_seconds_ago": self.heard_ago,
@@ -128,13 +132,27 @@ async def ask_zones(client: ConsulClient, now: datetime) -> list[ZoneState]:
     own = str((await client.agent_self())["Config"]["Datacenter"])
     said = (await client.kv_get(document.PREFIX + own)).value
     records = (await client.kv_list(record.PREFIX)).value
+    invited = (await client.kv_list(peers.PREFIX)).value
     datacenters = await client.datacenters()
     held = {pair.key.removeprefix(record.PREFIX): pair.data for pair in records}
     others = sorted({*datacenters, *held} - {own})
     return [
         own_zone(own, said.data if said is not None else None, now),
         *(other_zone(one, held.get(one), now, is_member=one in datacenters) for one in others),
+        *(peer_zone(pair, now) for pair in invited),
     ]
+
+
+def peer_zone(pair: KeyValue, now: datetime) -> ZoneState:
+    """Return the state of a peer, or of a zone that was invited to be one."""
+    name = pair.key.removeprefix(peers.PREFIX)
+    try:
+        found = peers.parse(pair.data, f"the record of the peer {name}")
+    except InvalidInputError as error:
+        return ZoneState(name, "unknown", str(error), peer=True)
+    if isinstance(found, peers.Invitation):
+        return ZoneState(name, "invited", peer=True)
+    return replace(_known(found.record, now, ""), peer=True)
 
 
 def own_zone(name: str, data: bytes | None, now: datetime) -> ZoneState:
@@ -162,9 +180,14 @@ def other_zone(name: str, data: bytes | None, now: datetime, *, is_member: bool)
         known = record.parse(data, f"the record of zone {name}")
     except InvalidInputError as error:
         return ZoneState(name, "unknown", str(error))
-    why = known.error or _old(known, now, is_member=is_member)
+    gone = "" if is_member else _GONE.format(name=name)
+    return _known(known, now, gone)
+
+
+def _known(known: ZoneRecord, now: datetime, gone: str) -> ZoneState:
+    why = known.error or gone or _old(known, now)
     return ZoneState(
-        name,
+        known.zone.name,
         "stale" if why else "ok",
         why,
         max((now - known.heard_at).total_seconds(), 0.0),
@@ -174,10 +197,7 @@ def other_zone(name: str, data: bytes | None, now: datetime, *, is_member: bool)
     )
 
 
-def _old(known: ZoneRecord, now: datetime, *, is_member: bool) -> str:
-    if not is_member:
-        name = known.zone.name
-        return f"Consul has no such datacenter any more: `mesh zone forget {name}` if it is gone"
+def _old(known: ZoneRecord, now: datetime) -> str:
     if now - known.read_at > FRESH:
         return f"it was last read {times.age(now - known.read_at)} ago: does `mesh zone` run here?"
     if now - known.heard_at > FRESH:

@@ -15,7 +15,6 @@ import signal
 import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, NoReturn
 
 from mesh.aio import logs
@@ -23,10 +22,10 @@ from mesh.aio.clock import Clock, SystemClock
 from mesh.aio.health import health_app
 from mesh.aio.tasks import Tasks
 from mesh.ca.issuer import Issuer
-from mesh.clients.consul import ConsulAddress, ConsulClient
+from mesh.clients.consul import ConsulClient
 from mesh.config.envoy_binary import installed
 from mesh.config.zone import ZoneSettings
-from mesh.controlplane import token_file
+from mesh.controlplane import registry, token_file
 from mesh.controlplane.api.app import ApiParts, api_app
 from mesh.controlplane.bindings import Bindings
 from mesh.controlplane.dryrun.runs import DryRuns
@@ -38,7 +37,7 @@ from mesh.controlplane.federation.publishing import Publisher
 from mesh.controlplane.hub import Hub
 from mesh.controlplane.issuing import issuer_for, keep_bundle
 from mesh.controlplane.leader import Leader
-from mesh.controlplane.listening import explained, listen
+from mesh.controlplane.listening import listen
 from mesh.controlplane.metrics import Metrics, PushMetrics, XdsMetrics
 from mesh.controlplane.peering.following import Peers
 from mesh.controlplane.peering.office import PeeringOffice
@@ -52,10 +51,8 @@ from mesh.controlplane.tls import ZoneTls
 from mesh.controlplane.tokens import TokenOffice
 from mesh.controlplane.trust import Trust
 from mesh.controlplane.view import View
-from mesh.embedded.server import EmbeddedRegistry
 from mesh.model.identity import ZoneId
 from mesh.model.traffic import WHOLE
-from mesh.model.violations import Report
 from mesh.sources.consul.problems import Problems
 from mesh.sources.consul.settings import WatchSettings
 from mesh.sources.consul.watch import ConsulSource
@@ -63,17 +60,9 @@ from mesh.world.snapshot import World
 from mesh.xds.collector import tune_gc
 from mesh.xds.server import XdsServer
 
-_EMBEDDED_ZONE: Final = "dc1"
-_EMBEDDED_WATCHES: Final = 10_000
-"""The embedded registry has no limit of connections per client."""
 _GRACE: Final = 2.0
 """Seconds that proxies get to leave when the zone ends."""
-_SPARE_CONNECTIONS: Final = 64
-"""Connections to Consul beyond those that wait: sweeps, leases, enrolment."""
-
 _AGE_EVERY: Final = 5.0
-REGISTRY_TOKEN: Final = "registry-token"
-"""File in the data directory with the embedded registry's token."""
 
 logger = logging.getLogger(__name__)
 
@@ -113,8 +102,8 @@ async def _start(
 ) -> None:
     """Start everything, or as much as ``ended`` leaves time for; ``stack`` undoes it in reverse."""
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    consul = await _consul(settings, stack, clock)
-    zone = ZoneId(settings.trust_domain, await _named(settings, consul))
+    consul = await registry.client_for(settings, stack, clock)
+    zone = ZoneId(settings.trust_domain, await registry.zone_name(settings, consul))
     issuer = issuer_for(settings, zone, clock)
     stack.push_async_callback(issuer.close)
     await issuer.start()
@@ -190,7 +179,7 @@ def _core(
         observer=XdsMetrics(metrics),
         clock=clock,
     )
-    watches = WatchSettings(max_watches=_max_watches(settings))
+    watches = WatchSettings(max_watches=registry.max_watches(settings))
     source = ConsulSource(consul, hub.emit, found, clock, watches)
     hub.attach(publish=xds.publish, need=source.need)
     instance = f"{socket.gethostname()}-{os.getpid()}"
@@ -258,54 +247,6 @@ def _api_parts(
     )
 
 
-async def _consul(settings: ZoneSettings, stack: AsyncExitStack, clock: Clock) -> ConsulClient:
-    """Return the client of the zone's Consul, or of the registry that is started here."""
-    if settings.embedded is None:
-        named = settings.consul.token_file
-        address = ConsulAddress(
-            url=settings.consul.url,
-            token=named.read_text().strip() if named else "",
-            ca_file=_text(settings.consul.ca_file),
-            cert_file=_text(settings.consul.cert_file),
-            key_file=_text(settings.consul.key_file),
-        )
-    else:
-        token = token_file.read_or_make(settings.data_dir / REGISTRY_TOKEN)
-        registry = EmbeddedRegistry(
-            settings.data_dir / "registry",
-            token,
-            settings.zone or _EMBEDDED_ZONE,
-            neighbours=settings.embedded.neighbours,
-            clock=clock,
-        )
-        place = settings.embedded.listen
-        with explained("the embedded registry", place):
-            url = await registry.start(place.host, place.port)
-        stack.push_async_callback(registry.close)
-        address = ConsulAddress(url=url, token=token)
-    client = ConsulClient(address, max_connections=_max_watches(settings) + _SPARE_CONNECTIONS)
-    stack.push_async_callback(client.close)
-    return client
-
-
-async def _named(settings: ZoneSettings, consul: ConsulClient) -> str:
-    """Return the zone's name, which is that of the datacenter that Consul is in.
-
-    Raises:
-        InvalidInputError: the settings say another.
-
-    """
-    datacenter = str((await consul.agent_self())["Config"]["Datacenter"])
-    if settings.zone not in {None, datacenter}:
-        report = Report("the configuration")
-        words = f"is {settings.zone}, and this Consul is the datacenter {datacenter}: "
-        report.add(
-            "zone", f"{words}: a zone is one datacenter. Leave it out, or ask another Consul"
-        )
-        report.close()
-    return datacenter
-
-
 async def _age(core: _Core, clock: Clock) -> NoReturn:
     """Show how old the knowledge of each watch is, and how far each rollout has come."""
     metrics = core.metrics
@@ -326,11 +267,3 @@ def _addresses(settings: ZoneSettings) -> dict[str, list[str]]:
         "api": [str(settings.advertised_api)],
         "xds": [str(place) for place in settings.advertised_xds],
     }
-
-
-def _max_watches(settings: ZoneSettings) -> int:
-    return _EMBEDDED_WATCHES if settings.embedded else settings.consul.max_watches
-
-
-def _text(path: Path | None) -> str:
-    return str(path) if path else ""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from mesh.cli.checks.other_zones import judge
-from mesh.cli.zones import ZoneState, other_zone, own_zone
+from mesh.cli.zones import ZoneState, other_zone, own_zone, peer_zone
+from mesh.clients.consul import KeyValue
 from mesh.model.services import Protocol
 from mesh.model.zones import Exported, Gateway, Zone
 from mesh.sources.zones.document import ZoneDocument
+from mesh.sources.zones.peers import Invitation, Peer
 from mesh.sources.zones.record import ZoneRecord
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -113,3 +116,17 @@ def test_a_check_names_what_deserves_a_look() -> None:
 
 def _of(name: str, said: ZoneDocument) -> bytes:
     return replace(said, zone=replace(said.zone, name=name)).encode()
+
+
+def test_peers_are_told_from_zones_of_the_federation() -> None:
+    def pair(found: Peer | Invitation) -> KeyValue:
+        return KeyValue("mesh/peers/west", base64.b64encode(found.encode()).decode())
+
+    invited = peer_zone(pair(Invitation("id", NOON)), NOON)
+    assert invited.row()[:2] == ("west (peer)", "invited")
+    known = peer_zone(pair(Peer(KNOWN, NOON)), NOON + timedelta(seconds=5))
+    assert known.row()[:3] == ("west (peer)", "ok", "5s ago")
+    assert known.document()["peer"]
+    silent = peer_zone(pair(Peer(replace(KNOWN, error="no answer"), NOON)), NOON)
+    assert (silent.state, silent.why) == ("stale", "no answer")
+    assert peer_zone(KeyValue("mesh/peers/west", ""), NOON).state == "unknown"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mesh.clients.consul import HealthEntry, KeyValue
+from mesh.clients.consul import HealthEntry
 from mesh.clients.consul.intention_entries import KIND as SERVICE_INTENTIONS
 from mesh.clients.consul.intention_entries import parse_entry, parse_legacy
 from mesh.model import callers
@@ -26,12 +26,10 @@ from mesh.model.names import (
 )
 from mesh.model.services import Instance
 from mesh.model.violations import Violation
-from mesh.model.zones import Zone
 from mesh.policies.kind import Kind
-from mesh.sources.consul import entries, instances, jwt, policies, rollouts, vips
+from mesh.sources.consul import entries, instances, jwt
 from mesh.sources.consul.problems import LastGood, Problem, Problems, Raw
-from mesh.sources.zones import peers as peer_records
-from mesh.sources.zones import record as zone_records
+from mesh.sources.consul.stored import StoredKnowledge
 from mesh.world.changes import (
     CatalogChanged,
     Change,
@@ -40,10 +38,6 @@ from mesh.world.changes import (
     InstancesChanged,
     InstancesForgotten,
     IntentionsChanged,
-    PoliciesChanged,
-    RolloutsChanged,
-    VirtualAddressesChanged,
-    ZonesChanged,
 )
 
 CONSUL = "consul"
@@ -63,7 +57,7 @@ _KNOWN_KINDS = entries.UNUSED_KINDS | {
 }
 
 
-class Knowledge:
+class Knowledge(StoredKnowledge):
     """The last of everything that was emitted, and how to say what differs."""
 
     def __init__(
@@ -76,14 +70,12 @@ class Knowledge:
 
         ``kinds`` are the kinds of policies; without, every kind there is.
         """
-        self._emit = emit
+        super().__init__(emit, problems, kinds)
         self._problems = problems
-        self._said: dict[type[Change], Change] = {}
         self._instances: dict[str, tuple[Instance, ...]] = {}
         self._catalog: Mapping[str, object] = {}
         self._records: RawEntries = ()
         self._entries: RawEntries = ()
-        self._addresses: tuple[KeyValue, ...] = ()
         self._intention_entries = LastGood(
             SERVICE_INTENTIONS,
             parse_entry,
@@ -116,26 +108,6 @@ class Knowledge:
             entries.TERMINATING_GATEWAY, entries.parse_terminating_gateway, problems
         )
         self._jwt_providers = LastGood(jwt.KIND, jwt.parse_jwt_provider, problems)
-        self._vips = LastGood(vips.KIND, vips.parse_addresses, problems)
-        self._policy_pairs: tuple[KeyValue, ...] = ()
-        self._mirrored_pairs: tuple[KeyValue, ...] = ()
-        self._policies = LastGood(
-            policies.KIND,
-            policies.reader(kinds),
-            problems,
-            fallback=lambda raw: policies.closed(raw, kinds),
-            fallback_words=lambda raw: policies.closed_words(raw, kinds),
-        )
-        self._rollout_pairs: tuple[KeyValue, ...] = ()
-        self._rollouts = LastGood(rollouts.KIND, rollouts.parse_state, problems)
-        self._zone_pairs: tuple[KeyValue, ...] = ()
-        self._zones = LastGood(zone_records.KIND, zone_records.parse_zone, problems)
-        self._federated: Mapping[str, Zone] = {}
-        self._peer_pairs: tuple[KeyValue, ...] = ()
-        self._peers: LastGood[Zone | None] = LastGood(
-            peer_records.KIND, peer_records.parse_zone, problems
-        )
-        self._known_peers: Mapping[str, Zone | None] = {}
 
     def empties_catalog(self, services: Mapping[str, object]) -> bool:
         """Whether no service would be left."""
@@ -206,70 +178,6 @@ class Knowledge:
             )
         )
 
-    def empties_addresses(self, pairs: tuple[KeyValue, ...]) -> bool:
-        """Whether no virtual address would be left."""
-        return bool(self._addresses) and not pairs
-
-    def addresses(self, pairs: tuple[KeyValue, ...]) -> None:
-        """Take every allocation of virtual addresses."""
-        self._addresses = pairs
-        read = self._vips.renew(vips.raw_addresses(pairs))
-        held = {name: pair for name, pair in read.items() if not isinstance(pair, vips.Released)}
-        self._say(VirtualAddressesChanged(held))
-
-    def empties_policies(self, pairs: tuple[KeyValue, ...]) -> bool:
-        """Whether no policy would be left."""
-        return bool(self._policy_pairs) and not pairs
-
-    def policies(self, pairs: tuple[KeyValue, ...]) -> None:
-        """Take every policy document of the zone."""
-        self._policy_pairs = pairs
-        self._read_policies()
-
-    def empties_mirror(self, pairs: tuple[KeyValue, ...]) -> bool:
-        """Whether no copy of the primary's policies would be left."""
-        return bool(self._mirrored_pairs) and not pairs
-
-    def mirror(self, pairs: tuple[KeyValue, ...]) -> None:
-        """Take every copy of the primary's policy documents."""
-        self._mirrored_pairs = pairs
-        self._read_policies()
-
-    def empties_rollouts(self, pairs: tuple[KeyValue, ...]) -> bool:
-        """Whether no rollout would be left."""
-        return bool(self._rollout_pairs) and not pairs
-
-    def rollouts(self, pairs: tuple[KeyValue, ...]) -> None:
-        """Take the state of every rollout."""
-        self._rollout_pairs = pairs
-        read = self._rollouts.renew(rollouts.raw_states(pairs))
-        self._say(RolloutsChanged(rollouts.by_service(read)))
-
-    def empties_zones(self, pairs: tuple[KeyValue, ...]) -> bool:
-        """Whether no other zone would be left."""
-        return bool(self._zone_pairs) and not pairs
-
-    def zones(self, pairs: tuple[KeyValue, ...]) -> None:
-        """Take what is known of every other zone."""
-        self._zone_pairs = pairs
-        self._federated = self._zones.renew(zone_records.raw_records(pairs))
-        self._say_zones()
-
-    def empties_peers(self, pairs: tuple[KeyValue, ...]) -> bool:
-        """Whether no peer would be left."""
-        return bool(self._peer_pairs) and not pairs
-
-    def peers(self, pairs: tuple[KeyValue, ...]) -> None:
-        """Take what is known of every peer."""
-        self._peer_pairs = pairs
-        self._known_peers = self._peers.renew(peer_records.raw_peers(pairs))
-        self._say_zones()
-
-    def _say_zones(self) -> None:
-        known = {name: zone for name, zone in self._known_peers.items() if zone is not None}
-        # A peer that has the name of a zone of our own is not that zone.
-        self._say(ZonesChanged({**known, **self._federated}, peering=bool(self._peer_pairs)))
-
     def default_policy(self, *, allow: bool) -> None:
         """Take what happens to a call that no intention matches."""
         self._say(DefaultPolicyChanged(allow))
@@ -278,16 +186,6 @@ class Knowledge:
     def knows_default_policy(self) -> bool:
         """Whether it was ever learned."""
         return DefaultPolicyChanged in self._said
-
-    def _read_policies(self) -> None:
-        raws = policies.raw_documents(self._policy_pairs, self._mirrored_pairs)
-        read = self._policies.renew(raws)
-        self._say(PoliciesChanged(policies.by_key(read.values())))
-
-    def _say(self, change: Change) -> None:
-        if self._said.get(type(change)) != change:
-            self._said[type(change)] = change
-            self._emit(change)
 
     def _traffic(self, by_kind: Mapping[str, Mapping[str, Raw]]) -> Entries:
         proxy_defaults = self._proxy_defaults.renew(by_kind.get(entries.PROXY_DEFAULTS, {}))
