@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
 from mesh.aio.clock import Clock
-from mesh.clients.consul import ConsulAddress, ConsulClient
+from mesh.clients.consul import ConsulAddress, ConsulClient, ConsulError
 from mesh.config.zone import ZoneSettings
 from mesh.controlplane import token_file
 from mesh.controlplane.listening import explained
 from mesh.embedded.server import EmbeddedRegistry
 from mesh.model.violations import Report
+
+logger = logging.getLogger(__name__)
 
 REGISTRY_TOKEN: Final = "registry-token"
 """File in the data directory with the embedded registry's token."""
@@ -57,10 +60,18 @@ async def zone_name(settings: ZoneSettings, consul: ConsulClient) -> str:
     """Return the zone's name, which is that of the datacenter that Consul is in.
 
     Raises:
+        ConsulError: Consul does not answer, and the settings do not say it either.
         InvalidInputError: the settings say another.
 
     """
-    datacenter = str((await consul.agent_self())["Config"]["Datacenter"])
+    try:
+        datacenter = str((await consul.agent_self())["Config"]["Datacenter"])
+    except ConsulError as error:
+        if settings.zone is None:
+            raise
+        # Whoever said which zone it is may start before Consul does.
+        logger.warning("datacenter unknown", extra={"reason": str(error)})
+        return settings.zone
     if settings.zone not in {None, datacenter}:
         report = Report("the configuration")
         words = f"is {settings.zone}, and this Consul is the datacenter {datacenter}: "
