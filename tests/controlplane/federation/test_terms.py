@@ -1,11 +1,13 @@
-"""A leader that loses its office and gets it back goes on with the other zones."""
+"""What a leader knows of other zones: over its terms, and against what others do meanwhile."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mesh.aio.clock import ManualClock, SystemClock
 from mesh.aio.tasks import Tasks
@@ -32,11 +34,11 @@ class Two:
     east: ConsulClient
     west: ConsulClient
 
-    async def publish(self, fingerprint: str) -> None:
+    async def publish(self, fingerprint: str, domain: str = "mesh.test") -> None:
         """Say something new in west."""
         zone = Zone(
             "west",
-            "mesh.test",
+            domain,
             "PEM",
             (Gateway("127.0.0.1", 1),),
             {"api": Exported(Protocol.HTTP, 1)},
@@ -55,6 +57,23 @@ class Two:
             return True if known.document.fingerprint == fingerprint else None
 
         await until(f"{fingerprint} is known in east", so)
+
+
+class Held(ConsulClient):
+    """Writes only while ``passing``; ``waiting`` tells that a write waits."""
+
+    def __init__(self, address: ConsulAddress) -> None:
+        """Let everything pass."""
+        super().__init__(address)
+        self.passing, self.waiting = asyncio.Event(), asyncio.Event()
+        self.passing.set()
+
+    async def kv_put(self, key: str, value: bytes, **said: Any) -> bool:
+        """Wait, and write."""
+        if not self.passing.is_set():
+            self.waiting.set()
+        await self.passing.wait()
+        return await super().kv_put(key, value, **said)
 
 
 @asynccontextmanager
@@ -85,6 +104,22 @@ async def test_a_leader_that_leads_again_follows_again(tmp_path: Path) -> None:
             async with Tasks("a term") as tasks:
                 tasks.spawn("follow", following.run())
                 await found.heard(term)
+
+
+async def test_what_is_forgotten_while_it_is_written_does_not_come_back(tmp_path: Path) -> None:
+    async with two(tmp_path) as found, Held(found.east.address) as own:
+        await found.publish("sha256:first")
+        async with Tasks("a term") as tasks:
+            tasks.spawn("follow", Following(own, "east", SystemClock()).run())
+            await found.heard("sha256:first")
+            own.passing.clear()
+            await found.publish("sha256:second")
+            await own.waiting.wait()
+            await found.east.kv_delete(f"{record.PREFIX}west")
+            own.passing.set()
+            # Of another trust domain, it is believed only if nothing is known of the old one.
+            await found.publish("sha256:third", "other.test")
+            await found.heard("sha256:third")
 
 
 async def test_copies_outlive_a_primary_that_cannot_be_read(tmp_path: Path) -> None:
