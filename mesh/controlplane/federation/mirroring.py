@@ -16,11 +16,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, NoReturn
 
+import msgspec
+
 from mesh.aio.backoff import Backoff
 from mesh.aio.clock import Clock
 from mesh.clients.consul import ConsulAddress, ConsulClient, ConsulError, KeyValue
 from mesh.clients.consul.errors import Refused
-from mesh.clients.consul.policies import MOST
+from mesh.clients.consul.policies import LARGEST, MOST
 from mesh.clients.consul.policy_records import MIRROR, PREFIX
 from mesh.controlplane.federation.belief import EMPTY_FOR
 from mesh.sources.zones.document import PREFIX as ZONES
@@ -95,8 +97,8 @@ class Mirror:
             if now - self._emptied < EMPTY_FOR:
                 return
         operations = list(changes(wanted, held))
-        for begin in range(0, len(operations), MOST):
-            await self._consul.txn(operations[begin : begin + MOST])
+        for batch in batches(operations):
+            await self._consul.txn(batch)
         if operations:
             logger.info("the primary's policies are copied", extra={"changes": len(operations)})
 
@@ -132,3 +134,18 @@ def changes(wanted: Iterable[KeyValue], held: Iterable[KeyValue]) -> Iterator[Op
             yield {"KV": {"Verb": "set", "Key": key, "Value": base64.b64encode(value).decode()}}
     for key in copies.keys() - originals.keys():
         yield {"KV": {"Verb": "delete", "Key": key}}
+
+
+def batches(operations: Iterable[Operation]) -> Iterator[list[Operation]]:
+    """Yield ``operations`` in order, as many at a time as a transaction takes."""
+    batch: list[Operation] = []
+    size = 0
+    for operation in operations:
+        more = len(msgspec.json.encode(operation))
+        if batch and (len(batch) == MOST or size + more > LARGEST):
+            yield batch
+            batch, size = [], 0
+        batch.append(operation)
+        size += more
+    if batch:
+        yield batch
