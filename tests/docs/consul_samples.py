@@ -390,9 +390,10 @@ SAMPLED: Final[Sequence[Sampled]] = (
         {
             "Subsets.*.Filter": "The whole grammar, over `Service.Meta`, `Service.Tags`, "
             "`Node.Meta` and the other fields of an instance.",
-            "Failover.*.Datacenters": "Other zones are left out until zones are connected.",
+            "Failover.*.Datacenters": "In order; a zone that does not let the service "
+            "be called is left out.",
             "Failover.*.Targets[].Datacenter": "Likewise.",
-            "Redirect.Datacenter": "Only the zone itself: another one makes calls unroutable.",
+            "Redirect.Datacenter": "Calls go to that zone's gateways; nobody stands in for it.",
             "Failover.*.Policy": "Only `default` is possible as `Mode`.",
         },
     ),

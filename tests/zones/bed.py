@@ -74,9 +74,11 @@ class Zone:
         self.estate.zone_settings = {**self.estate.zone_settings, **(settings or {})}
         await self.estate.start_zone()
 
-    async def start_application(self, name: str, *, protocol: str = "http") -> Application:
+    async def start_application(
+        self, name: str, *, protocol: str = "http", port: int = 0
+    ) -> Application:
         """Start an application that answers with the zone's name and its own."""
-        (port,) = self.host.free_ports(1)
+        port = port or self.host.free_ports(1)[0]
         said = ["--zone", self.name, "--name", name, "--protocol", protocol]
         listen = ["--listen", self.host.at(port)]
         program = [sys.executable, "-m", "tests.zones.application", *said, *listen]
@@ -178,11 +180,12 @@ async def made(
     *,
     vault: bool = True,
     consul: Mapping[str, Any] | None = None,
+    consul_token: str = "",
 ) -> AsyncIterator[Bed]:
     """Start everything; leaving ends it.
 
-    ``consul`` is laid over the settings of every Consul.  Without ``vault``, each zone signs with a
-    root of its own.
+    ``consul`` is laid over the settings of every Consul; if that turns ACLs on, ``consul_token``
+    may do everything.  Without ``vault``, each zone signs with a root of its own.
     """
     async with AsyncExitStack() as stack:
         network = await stack.enter_async_context(Network(zones))
@@ -202,6 +205,7 @@ async def made(
                 [network.address(peer) for peer in zones if peer != name],
                 session,
                 consul or {},
+                consul_token,
             )
             estate = Estate(directory / name, host=server.host)
             found[name] = Zone(name, network, server, estate)

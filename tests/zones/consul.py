@@ -31,7 +31,10 @@ _PROBE: Final = "bed-probe"
 
 @dataclass(slots=True)
 class Consul:
-    """The server of one zone.  ``settings`` are laid over those that make the federation."""
+    """The server of one zone.  ``settings`` are laid over those that make the federation.
+
+    ``token`` may do everything, where ACLs are on.
+    """
 
     zone: str
     primary: str
@@ -40,6 +43,7 @@ class Consul:
     peers: Sequence[str]
     session: aiohttp.ClientSession
     settings: Mapping[str, Any] = field(default_factory=dict)
+    token: str = field(default="", repr=False)
     child: Child | None = None
 
     @property
@@ -55,7 +59,7 @@ class Consul:
     @property
     def address(self) -> ConsulAddress:
         """What a client is given."""
-        return ConsulAddress(url=self.url)
+        return ConsulAddress(url=self.url, token=self.token)
 
     async def start(self) -> None:
         """Start it, on the state that there is, and wait until it leads its zone."""
@@ -120,7 +124,7 @@ class Consul:
         params = {"dc": zone} if zone else {}
         try:
             async with self.session.get(
-                f"{self.url}/v1/{path}", params=params, timeout=timeout
+                f"{self.url}/v1/{path}", params=params, timeout=timeout, headers=self._headers
             ) as answer:
                 return await answer.json() if answer.status == HTTPStatus.OK else None
         except (aiohttp.ClientError, TimeoutError):
@@ -128,13 +132,19 @@ class Consul:
 
     async def put(self, path: str, body: Any = None) -> None:
         """Write; an answer other than 200 is an error."""
-        async with self.session.put(f"{self.url}/v1/{path}", json=body) as answer:
+        async with self.session.put(
+            f"{self.url}/v1/{path}", json=body, headers=self._headers
+        ) as answer:
             assert answer.ok, f"{path} in {self.zone}: {answer.status} {await answer.text()}"
 
     async def intentions(self) -> set[tuple[str, str]]:
         """Return between whom it knows intentions: sources and destinations."""
         listed = await self.get("connect/intentions") or ()
         return {(each["SourceName"], each["DestinationName"]) for each in listed}
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        return {"X-Consul-Token": self.token} if self.token else {}
 
     @property
     def _running(self) -> Child:

@@ -51,6 +51,8 @@ class Following:
 
     async def run(self) -> NoReturn:
         """Follow until cancelled."""
+        # Those of an earlier term have ended with it.
+        self._followed.clear()
         async with Tasks("other zones") as tasks:
             backoff = Backoff(0.5, _LOOK_EVERY)
             while True:
@@ -144,19 +146,12 @@ class OtherZone:
             said = f"its document is that of a zone {found.zone.name}"
             await self._unheard(f"{said}: a zone is called as its datacenter")
             return
-        now = self._clock.now()
+        before, now = self._known, self._clock.now()
         found = document.meant_for(found, self._zone)
-        self._known, self._emptied = await self._believed(found, now)
-
-    async def _believed(
-        self, found: document.ZoneDocument, now: datetime
-    ) -> tuple[ZoneRecord, datetime | None]:
-        before = self._known
-        after, emptied = belief.heard(before, found, now, emptied=self._emptied)
+        after, self._emptied = belief.heard(before, found, now, emptied=self._emptied)
         self._known = after
         if before is None or _differs(before, after):
             await self._write()
-        return self._known or after, emptied
 
     async def _unheard(self, error: str) -> None:
         if self._known is None:
@@ -194,11 +189,11 @@ class OtherZone:
                 await self._write()
 
     async def _write(self) -> None:
-        # Of two writes at once the second would find the key changed, and what it says be late.
+        """Write what is known; by one task at a time, each on the index that the last has left."""
         async with self._writing:
-            await self._write_known()
+            await self._write_alone()
 
-    async def _write_known(self) -> None:
+    async def _write_alone(self) -> None:
         if self._known is None:
             return
         key, known = self._key, self._known
@@ -213,7 +208,10 @@ class OtherZone:
             return
         self._index = held.modify_index if held is not None else 0
         self._written = known if written else None
-        if not written and held is None:
+        if not written and held is not None:
+            # Another leader's word came between: ours is the newer, and is tried again soon.
+            self._written_at = self._clock.monotonic() - _REWRITE_EVERY
+        elif not written:
             # Somebody has forgotten the zone: only what it says from now on counts.
             self._known, self._average, self._emptied = None, None, None
 

@@ -2,7 +2,9 @@
 
 A zone that is cut off keeps them, and may lay policies of its own over them meanwhile.  What is in
 the primary is copied as it stands there; that it has nothing of a sudden is believed once it has
-lasted, as with everything that another zone says.
+lasted, as with everything that another zone says, and only while the primary's document can be
+read: Consul answers a token that has lost its rights, or that it does not know any more, as if
+nothing were there, and among the policies are some that guard.
 """
 
 from __future__ import annotations
@@ -14,12 +16,16 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, NoReturn
 
+import msgspec
+
 from mesh.aio.backoff import Backoff
 from mesh.aio.clock import Clock
 from mesh.clients.consul import ConsulAddress, ConsulClient, ConsulError, KeyValue
-from mesh.clients.consul.policies import MOST
+from mesh.clients.consul.errors import Refused
+from mesh.clients.consul.policies import LARGEST, MOST
 from mesh.clients.consul.policy_records import MIRROR, PREFIX
 from mesh.controlplane.federation.belief import EMPTY_FOR
+from mesh.sources.zones.document import PREFIX as ZONES
 
 _WAIT: Final = 10.0
 """Seconds that a read waits for news."""
@@ -66,23 +72,42 @@ class Mirror:
             while True:
                 answer = await theirs.kv_list(PREFIX, index=index, wait=_WAIT if index else 0)
                 index = answer.index if answer.index >= index else 0
-                await self._copy(answer.value)
+                readable = bool(answer.value) or await _is_readable(theirs, primary)
+                await self.copy(answer.value, readable=readable)
                 backoff.reset()
 
-    async def _copy(self, wanted: tuple[KeyValue, ...]) -> None:
+    async def copy(self, wanted: tuple[KeyValue, ...], *, readable: bool) -> None:
+        """Make the copies those of ``wanted``, or wait whether it stays empty.
+
+        ``readable`` tells whether the primary can be read at all.
+
+        Raises:
+            ConsulError: Consul did not answer, or refused.
+
+        """
         held = (await self._consul.kv_list(MIRROR)).value
         now = self._clock.now()
-        if wanted or not held:
+        if wanted or not held or not readable:
             self._emptied = None
+            if held and not readable:
+                logger.warning("the primary cannot be read: the copies of its policies stand")
+                return
         else:
             self._emptied = self._emptied or now
             if now - self._emptied < EMPTY_FOR:
                 return
         operations = list(changes(wanted, held))
-        for begin in range(0, len(operations), MOST):
-            await self._consul.txn(operations[begin : begin + MOST])
+        for batch in batches(operations):
+            await self._consul.txn(batch)
         if operations:
             logger.info("the primary's policies are copied", extra={"changes": len(operations)})
+
+
+async def _is_readable(theirs: ConsulClient, primary: str) -> bool:
+    try:
+        return (await theirs.kv_get(f"{ZONES}{primary}")).value is not None
+    except Refused:
+        return False
 
 
 async def primary_of(consul: ConsulClient) -> str:
@@ -109,3 +134,18 @@ def changes(wanted: Iterable[KeyValue], held: Iterable[KeyValue]) -> Iterator[Op
             yield {"KV": {"Verb": "set", "Key": key, "Value": base64.b64encode(value).decode()}}
     for key in copies.keys() - originals.keys():
         yield {"KV": {"Verb": "delete", "Key": key}}
+
+
+def batches(operations: Iterable[Operation]) -> Iterator[list[Operation]]:
+    """Yield ``operations`` in order, as many at a time as a transaction takes."""
+    batch: list[Operation] = []
+    size = 0
+    for operation in operations:
+        more = len(msgspec.json.encode(operation))
+        if batch and (len(batch) == MOST or size + more > LARGEST):
+            yield batch
+            batch, size = [], 0
+        batch.append(operation)
+        size += more
+    if batch:
+        yield batch

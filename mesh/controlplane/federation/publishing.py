@@ -6,6 +6,7 @@ For each peer there is one more, of what is exported to it and nothing else.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -20,7 +21,7 @@ from mesh.model.names import WAN_META, ZONE_GATEWAY
 from mesh.model.services import Health, Instance
 from mesh.model.zones import Exported, Gateway, Zone
 from mesh.routing.exports import exported, exports
-from mesh.sources.zones.document import PREFIX, ZoneDocument
+from mesh.sources.zones.document import MAX_PORT, PREFIX, ZoneDocument
 from mesh.sources.zones.peers import EXPORTS
 from mesh.world.snapshot import World
 
@@ -60,6 +61,8 @@ class Publisher:
 
     async def run(self) -> NoReturn:
         """Publish until cancelled."""
+        # What was followed in an earlier term is unknown again, and must not be told to be gone.
+        self._written = {}
         try:
             while True:
                 self._hub.changed.clear()
@@ -139,13 +142,26 @@ def _for_peer(own: ZoneDocument, services: Mapping[str, Exported]) -> ZoneDocume
 
 
 def gateways(world: World) -> set[Gateway]:
-    """Return where other zones can call this one: its gateways that are healthy."""
+    """Return where other zones can call this one: its gateways that are healthy.
+
+    One that says that it is somewhere which is no place is left out: the whole document would be
+    refused for it.
+    """
     found = world.instances.get(ZONE_GATEWAY, ())
-    return {_place(one) for one in found if one.health is not Health.CRITICAL}
+    places = (_place(one) for one in found if one.health is not Health.CRITICAL)
+    return {place for place in places if place is not None}
 
 
-def _place(instance: Instance) -> Gateway:
-    host, _, port = instance.meta.get(WAN_META, "").rpartition(":")
-    if host and port.isdigit():
-        return Gateway(host.removeprefix("[").removesuffix("]"), int(port))
-    return Gateway(instance.address, instance.port)
+def _place(instance: Instance) -> Gateway | None:
+    said = instance.meta.get(WAN_META, "")
+    if not said:
+        return Gateway(instance.address, instance.port)
+    host, _, port = said.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    if not port.isascii() or not port.isdigit() or not 0 < int(port) <= MAX_PORT:
+        return None
+    return Gateway(host, int(port))

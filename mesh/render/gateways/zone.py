@@ -109,11 +109,17 @@ def gateway(world: World, need: ProxyNeed) -> tuple[tuple[Part, ...], frozenset[
         return (), frozenset()
     services = exported(world)
     parts: list[Part] = [GatewayListener(need.inbound), ControlPlane()]
+    named: set[str] = set()
     for service in sorted(services):
         for one in selections(world, service):
-            parts += [Way(one.target), Answering(one)]
+            name = _name(world, one.target)
+            # Of two services that differ in capitals only, one can be asked for.
+            if name not in named:
+                named.add(name)
+                parts += [Way(one.target), Answering(one)]
     return tuple(parts), services
 
 
 def _name(world: World, target: Target) -> str:
-    return sni(target.service, world.zone, world.trust_domain, subset=target.subset)
+    # Envoy looks at the name that a caller asks for in small letters, as hosts are named.
+    return sni(target.service, world.zone, world.trust_domain, subset=target.subset).lower()

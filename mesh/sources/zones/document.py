@@ -25,7 +25,7 @@ from mesh.model.zones import Exported, Gateway, Zone
 PREFIX: Final = "mesh/zone/"
 """Where it stands in the KV; the rest of the key is the zone."""
 VERSION: Final = 1
-_MAX_PORT: Final = 65_535
+MAX_PORT: Final = 65_535
 _NOWHERE: Final = "0.0.0.0"  # noqa: S104 - no address is bound: it stands in for a malformed one
 
 
@@ -140,8 +140,8 @@ def _gateway(fields: Fields) -> Gateway:
     except ValueError:
         fields.wrong("address", f"{address!r} is not an IP address")
         address = _NOWHERE
-    if not 0 < port <= _MAX_PORT:
-        fields.wrong("port", f"expected a port, 1 to {_MAX_PORT}")
+    if not 0 < port <= MAX_PORT:
+        fields.wrong("port", f"expected a port, 1 to {MAX_PORT}")
     fields.close()
     return Gateway(address, port)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 
-from mesh.clients.consul import KeyValue
-from mesh.controlplane.federation.mirroring import Operation, changes
+from mesh.clients.consul import ConsulClient, KeyValue
+from mesh.controlplane.federation.mirroring import Operation, batches, changes
 
 
 def pairs(prefix: str, **values: str) -> list[KeyValue]:
@@ -38,3 +38,15 @@ def test_what_comes_is_written_before_what_goes() -> None:
     written = found[0]["KV"]
     assert written["Key"] == "mesh/mirror/policies/default/MeshRetry/new"
     assert base64.b64decode(written["Value"]) == b"2"
+
+
+async def test_many_and_large_policies_are_copied(consul: ConsulClient) -> None:
+    large = primary(**{f"p{number}": "x" * 20_000 for number in range(100)})
+    found = list(batches(changes(large, [])))
+    assert [operation for batch in found for operation in batch] == list(changes(large, []))
+    for batch in found:
+        await consul.txn(batch)
+    copied = (await consul.kv_list("mesh/mirror/")).value
+    assert not list(changes(large, copied))
+    small = primary(**{f"p{number}": "x" for number in range(150)})
+    assert [len(batch) for batch in batches(changes(small, []))] == [64, 64, 22]

@@ -82,6 +82,19 @@ def test_it_has_a_way_to_each_service_and_subset() -> None:
     assert list(chain.filter_chain_match.server_names) == ["*.default.west.internal.mesh.test"]
 
 
+def test_a_service_is_asked_for_in_small_letters() -> None:
+    zone = Zone()
+    one, other = (instance("1", "10.0.0.1"),), (instance("2", "10.0.0.2"),)
+    zone.say(
+        CatalogChanged(frozenset({"API", "api"})),
+        InstancesChanged("API", one),
+        InstancesChanged("api", other),
+    )
+    snapshot = zone.renderer.connect(1, NEED)
+    assert [each.name for each in snapshot[CLUSTER]] == [API]
+    assert endpoints(snapshot, API) == ["10.0.0.1"]
+
+
 def test_a_new_service_is_let_in_once_its_instances_are_known() -> None:
     zone = Zone()
     first = InstancesChanged("api", (instance("api-1", "10.0.0.1"),))
