@@ -9,7 +9,7 @@ PROXIES   ?= 1000
 SERVICES  ?= 1000
 INSTANCES ?= 10
 
-.PHONY: demo test tools check wheel bench-ratelimit bench-xds lock setup clean
+.PHONY: demo test tools check wheel bench-ratelimit bench-xds bench-zones lock setup clean
 
 demo: setup
 	$(BIN)/mesh demo $(if $(KEEP),--keep)
@@ -53,6 +53,10 @@ bench-ratelimit: setup
 bench-xds: setup
 	$(BIN)/python -m tests.bench.bench_xds \
 	  --proxies $(PROXIES) --services $(SERVICES) --instances $(INSTANCES)
+
+# On real Consul, which tests/testbed/consul.sh fetches once.
+bench-zones: setup
+	$(BIN)/python -m tests.bench.bench_zones
 
 setup: $(VENV)/.ready
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
-import os
 import sys
 import tempfile
 import time
@@ -30,6 +29,7 @@ import grpc
 from mesh.config.types import HostPort
 from mesh.demo.loopback import HOST, free_ports
 from mesh.demo.processes import Child, ProcessError, start
+from tests.bench import process
 from tests.bench.report import Figure, publish, quantile
 from tests.ratelimit.asking import OK, Client, Redis, descriptor
 
@@ -96,9 +96,9 @@ async def measure(
         await all_ask(_WARM_UP)
         numbers = itertools.count()
         took.clear()
-        cpu, began = _cpu(child), time.perf_counter()
+        cpu, began = process.cpu(child.pid), time.perf_counter()
         await all_ask(load.requests)
-        elapsed, cpu = time.perf_counter() - began, _cpu(child) - cpu
+        elapsed, cpu = time.perf_counter() - began, process.cpu(child.pid) - cpu
     finally:
         for client in clients:
             await client.__aexit__()
@@ -133,13 +133,6 @@ async def bench(load: Load, directory: Path) -> list[Figure]:
 def _descriptors(number: int, limits: int) -> Sequence[Any]:
     user = descriptor(("user", str(number % _USERS)), limit=_LIMIT)
     return [user, descriptor(("all", ""), limit=_LIMIT)][:limits]
-
-
-def _cpu(child: Child) -> float:
-    # The name in parentheses may hold spaces; user and system time are fields 14 and 15.
-    text = Path(f"/proc/{child.pid}/stat").read_text()
-    user, system = text.rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _parse(arguments: list[str] | None) -> Load:

@@ -6,9 +6,11 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Final, TextIO
 
 Params = Mapping[str, str | int | float]
+TIMES: Final = "times"
+"""The unit of a ratio, of which people want to see more than the first decimal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def table(figures: Sequence[Figure]) -> str:
         (
             one.bench,
             one.metric,
-            f"{one.value:,.1f}",
+            f"{one.value:,.3f}" if one.unit == TIMES else f"{one.value:,.1f}",
             one.unit,
             " ".join(f"{key}={value}" for key, value in one.params.items()),
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import sys
 from collections.abc import Iterable
@@ -28,6 +27,7 @@ from mesh.clients.consul import ConsulAddress, ConsulClient
 from mesh.demo.estate import HOST, TRUST_DOMAIN, free_ports
 from mesh.demo.processes import Child, start
 from mesh.model.identity import WorkloadId, ZoneId
+from tests.bench import process
 from tests.bench.shape import ZONE, Shape
 
 _READY_WITHIN: Final = 60.0
@@ -94,15 +94,11 @@ class Zone:
 
     def cpu(self) -> float:
         """Return the CPU seconds that it has used."""
-        # The name in parentheses may hold spaces; user and system time are fields 14 and 15.
-        text = Path(f"/proc/{self._running().pid}/stat").read_text()
-        user, system = text.rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        return process.cpu(self._running().pid)
 
     def rss(self) -> float:
         """Return its resident memory in KB."""
-        text = Path(f"/proc/{self._running().pid}/status").read_text()
-        return float(text.partition("VmRSS:")[2].split()[0])
+        return process.rss(self._running().pid)
 
     def mark(self) -> None:
         """End a phase of the profile, if there is one."""

@@ -1,0 +1,1 @@
+"""What the bench ``zones`` measures, a module for each group of figures."""
