@@ -315,11 +315,9 @@ class _Work:
         resolved = self.resolved[target]
         outside = self._outside(target)
         protocol, settings = self._protocol(target), self.settings[target]
-        failover = resolved.failover
         selection = self._routed(resolved.selection)
         is_outside = outside is not None or selection.is_outside
-        if not is_outside and not resolved.fails_over:
-            failover = elsewhere(self.world, target, protocol, settings.balancing.cross_zone)
+        failover = resolved.failover if is_outside else self._failover(target, resolved)
         return Destination(
             selection,
             protocol,
@@ -328,6 +326,17 @@ class _Work:
             # The egress gateways know what is outside; the caller need not.
             external=None if outside is None or selection.by_egress else outside[0],
         )
+
+    def _failover(self, target: Target, resolved: Resolved) -> tuple[Instances, ...]:
+        """Return what stands in for ``target``: as a policy says, else an entry, else the near."""
+        rules, protocol = self.settings[target].balancing.cross_zone, self._protocol(target)
+        if resolved.fails_over and (rules is None or target.zone):
+            return resolved.failover
+        others = elsewhere(self.world, target, protocol, rules)
+        here = tuple(one for one in resolved.failover if not one.target.elsewhere)
+        if here != resolved.failover:
+            self.treatment.losers.append(("failover", f"service-resolver {target.service}"))
+        return (*here, *others)
 
     def _routed(self, selection: Instances) -> Instances:
         return routed(self.world, self.caller, selection)

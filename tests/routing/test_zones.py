@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import yaml
 
 from mesh.model.destinations import Target, ZoneRule
 from mesh.model.entries import (
@@ -19,7 +20,9 @@ from mesh.model.services import Instance, Protocol
 from mesh.model.traffic import Traffic
 from mesh.model.zones import Exported, Gateway, Zone
 from mesh.policies import defaults
-from mesh.policies.selection import NOTHING_SELECTED
+from mesh.policies.document import parse
+from mesh.policies.registry import KINDS
+from mesh.policies.selection import NOTHING_SELECTED, Selection
 from mesh.routing.instances import selected
 from mesh.routing.outbound import Compiled, compile_traffic
 from mesh.routing.zones import considered, elsewhere
@@ -133,6 +136,28 @@ def test_an_entry_that_says_how_to_fail_over_has_the_word() -> None:
     )
     # Of the subset v2 nothing was said.
     assert found.traffic.destinations[Target("api", "v2")].zones == ("near", "far", "unknown")
+
+
+def test_a_policy_that_says_which_zones_goes_over_an_entry() -> None:
+    turns = {"*": (FailoverTarget("spare"), FailoverTarget(zone="far"))}
+    both = {name: ServiceDefaults(name, Protocol.HTTP) for name in ("api", "spare")}
+    entries = Entries(both, resolvers={"api": Resolver("api", failover=turns)})
+    raw = yaml.safe_load("""
+        type: MeshLoadBalancingStrategy
+        name: near
+        spec:
+          to:
+            - targetRef: {kind: MeshService, name: api}
+              default:
+                localityAwareness:
+                  crossZone: {failover: [{to: {type: Only, zones: [near]}}]}
+    """)
+    document = parse(raw, KINDS)
+    compiled = compile_traffic(world(*THREE, entries=entries), Selection((document,)), "web", "api")
+    destination = compiled.traffic.destinations[Target("api")]
+    # What the entry turns to in the zone itself stands.
+    assert [one.target.name for one in destination.failover] == ["spare", "api@near"]
+    assert ("failover", "service-resolver api") in compiled.losers
 
 
 def test_a_redirect_to_another_zone_needs_no_instance_here() -> None:
