@@ -74,9 +74,11 @@ async def _bounded(parts: Sequence[str], directory: Path) -> list[Figure]:
         # Ended from outside, the bench still ends what it started.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     try:
-        async with asyncio.timeout(_WHOLE_BENCH):
+        async with asyncio.timeout(_WHOLE_BENCH) as limit:
             return await bench(parts, directory)
     except TimeoutError as error:
+        if not limit.expired():
+            raise
         why = f"not done after {_WHOLE_BENCH:.0f} s: is the machine busy? Try --only, part by part"
         raise BenchError(why) from error
 
@@ -102,6 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
             ConsulError,
             FleetError,
             ProcessError,
+            TimeoutError,
             aiohttp.ClientError,
         ) as error:
             sys.stderr.write(f"bench zones failed: {type(error).__name__}: {error}\n")
