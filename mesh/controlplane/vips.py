@@ -4,25 +4,28 @@ An application that resolved a name keeps the address for as long as it likes.  
 outlives its service by a day before it can mean another, and a service that comes back within
 that day finds its own again.
 
-:func:`plan` is pure.  :class:`VirtualAddresses` carries its writes to Consul's KV, each by
-compare-and-set on the index that the plan was made from: a write that loses is planned anew.
+:func:`plan` is pure.  :class:`VirtualAddresses` carries its writes to Consul's KV, in transactions
+by compare-and-set on the indexes that the plan was made from: what loses is planned anew.
 Only the leader allocates; should two believe to lead for a moment, both may give one address to
 different services, and the next plan takes it from the younger.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import ipaddress
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final, Self
+from http import HTTPStatus
+from typing import Any, Final, Self
 
 import msgspec
 
-from mesh.clients.consul import ConsulClient, KeyValue
+from mesh.clients.consul import ConsulClient, KeyValue, Refused
+from mesh.clients.consul.policies import MOST
 from mesh.model import names
 
 logger = logging.getLogger(__name__)
@@ -199,23 +202,42 @@ class VirtualAddresses:
             steps = plan(held, wanted - unreadable, self._trust_domain, now)
             if not steps:
                 return {each.service: each for each in held if each.released_at is None}
-            for step in steps:
-                await self._apply(step)
+            for batch in batched(steps):
+                await self._apply(batch)
 
-    async def _apply(self, step: Step) -> None:
-        allocation = step.allocation
-        key = PREFIX + allocation.service
-        match step:
-            case Put():
-                done = await self._consul.kv_put(key, allocation.encode(), cas=allocation.index)
-            case Delete():
-                done = await self._consul.kv_delete(key, cas=allocation.index)
-        logger.info(
-            "virtual address",
-            extra={
-                "service": allocation.service,
-                "ipv4": allocation.ipv4,
-                "step": type(step).__name__.lower(),
-                "outcome": "written" if done else "changed meanwhile",
-            },
-        )
+    async def _apply(self, steps: Sequence[Step]) -> None:
+        """Take all of ``steps`` or, if something of it was changed meanwhile, none."""
+        try:
+            await self._consul.txn([_operation(step) for step in steps])
+        except Refused as error:
+            if error.status != HTTPStatus.CONFLICT:
+                raise
+            logger.info("virtual addresses changed meanwhile", extra={"reason": str(error)})
+            return
+        for step in steps:
+            allocation = step.allocation
+            logger.info(
+                "virtual address",
+                extra={
+                    "service": allocation.service,
+                    "ipv4": allocation.ipv4,
+                    "step": type(step).__name__.lower(),
+                },
+            )
+
+
+def batched(steps: Sequence[Step]) -> Iterator[Sequence[Step]]:
+    """Yield ``steps`` in as few transactions as Consul takes them in.
+
+    One by one, thousands of new names would each wake everybody who follows the addresses.
+    """
+    for begin in range(0, len(steps), MOST):
+        yield steps[begin : begin + MOST]
+
+
+def _operation(step: Step) -> Mapping[str, Any]:
+    allocation = step.allocation
+    key = {"Key": PREFIX + allocation.service, "Index": allocation.index}
+    if isinstance(step, Delete):
+        return {"KV": {"Verb": "delete-cas", **key}}
+    return {"KV": {"Verb": "cas", **key, "Value": base64.b64encode(allocation.encode()).decode()}}
