@@ -35,7 +35,7 @@ _POLICIES: Final = frozenset({Aspect.POLICIES_TO, Aspect.POLICIES_AT})
 _PASSING: Final = frozenset(
     {
         *(Aspect.CATALOG, Aspect.KNOWN, Aspect.ENTRIES, Aspect.POLICIES_AT, Aspect.POLICIES_TO),
-        *(Aspect.EXPORTS, Aspect.ZONES),
+        *(Aspect.EXPORTS, Aspect.ZONES, Aspect.PRESENT),
     }
 )
 """Aspects that decide what passes gateways: what a zone lets others call, what it calls itself

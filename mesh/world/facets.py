@@ -17,6 +17,8 @@ class Aspect(enum.Enum):
     """A service's instances."""
     KNOWN = "known"
     """Whether a service's instances are known at all."""
+    PRESENT = "present"
+    """Whether a service has any instance."""
     CATALOG = "catalog"
     """The names of services (no name)."""
     INTENTIONS = "intentions"

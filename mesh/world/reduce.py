@@ -84,6 +84,8 @@ def _instances(world: World, change: InstancesChanged) -> tuple[World, Touched]:
     touched = {Facet(Aspect.INSTANCES, change.service)}
     if before is None:
         touched.add(Facet(Aspect.KNOWN, change.service))
+    if bool(before) is not bool(after):
+        touched.add(Facet(Aspect.PRESENT, change.service))
     return replace(world, instances={**world.instances, change.service: after}), frozenset(touched)
 
 
@@ -92,6 +94,8 @@ def _forgotten(world: World, change: InstancesForgotten) -> tuple[World, Touched
         return world, NOTHING
     kept = {name: found for name, found in world.instances.items() if name != change.service}
     touched = {Facet(Aspect.INSTANCES, change.service), Facet(Aspect.KNOWN, change.service)}
+    if world.instances[change.service]:
+        touched.add(Facet(Aspect.PRESENT, change.service))
     return replace(world, instances=kept), frozenset(touched)
 
 

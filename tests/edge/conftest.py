@@ -11,9 +11,12 @@ from mesh.model.intentions import Action
 from tests.edge.bed import Bed, made
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def estate(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bed]:
-    """One estate for the whole run."""
+    """One estate for all tests of the package.
+
+    It ends with them: each of its Envoys takes of what one user may watch (inotify).
+    """
     async with made(tmp_path_factory.mktemp("edge")) as found:
         yield found
 

@@ -11,9 +11,12 @@ from tests.traffic.bed import Bed, made
 from tests.traffic.callee import Authorizer, Limiter, authorizing, limiting
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def estate(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bed]:
-    """One estate for the whole run."""
+    """One estate for all tests of the package.
+
+    It ends with them: each of its Envoys takes of what one user may watch (inotify).
+    """
     async with made(tmp_path_factory.mktemp("traffic")) as found:
         yield found
 

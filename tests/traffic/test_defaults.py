@@ -110,7 +110,7 @@ async def test_retries_and_their_budget(bed: Bed) -> None:
             assert "per_try_timeout" not in retry
         cluster = await bed.resource("web", "Cluster", service)
         (limits,) = cluster["circuit_breakers"]["thresholds"]
-        budget = {"budget_percent": {"value": 20.0}, "min_retry_concurrency": 3}
+        budget = {"budget_percent": {"value": 20.0}, "min_retry_concurrency": 10}
         assert limits == {"retry_budget": budget}
 
 

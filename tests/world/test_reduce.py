@@ -118,7 +118,7 @@ def test_a_service_becomes_known_once() -> None:
     assert touched == {Facet(Aspect.INSTANCES, "api"), Facet(Aspect.KNOWN, "api")}
     one = Instance("a", "n", "127.0.0.1", 1)
     _, touched = reduce(world, InstancesChanged("api", (one,)))
-    assert touched == {Facet(Aspect.INSTANCES, "api")}
+    assert touched == {Facet(Aspect.INSTANCES, "api"), Facet(Aspect.PRESENT, "api")}
 
 
 def test_a_service_without_defaults_speaks_what_proxies_speak() -> None:
