@@ -17,8 +17,9 @@ from mesh.sources.zones.record import ZoneRecord
 
 EMPTY_FOR: Final = timedelta(minutes=2)
 """How long a zone must say that it has nothing left."""
-_FIRMNESS: Final = 0.3
-"""The part of a new measurement in the distance."""
+_LATEST: Final = 4
+"""Of so many measurements the least counts: one that met a lost packet, or a link that was just
+mended, says nothing of the distance."""
 _NOTICED: Final = 0.25
 """The part of the distance by which it must change to be told."""
 _LEAST: Final = 2.0
@@ -57,16 +58,18 @@ def unheard(before: ZoneRecord, error: str) -> ZoneRecord:
     return replace(before, error=error)
 
 
-def measured(before: ZoneRecord, smoothed: float | None, sample: float) -> tuple[ZoneRecord, float]:
-    """Take a round trip of ``sample`` milliseconds; return the record, and the new average.
+def measured(
+    before: ZoneRecord, samples: tuple[float, ...], sample: float
+) -> tuple[ZoneRecord, tuple[float, ...]]:
+    """Take a round trip of ``sample`` milliseconds; return the record, and the latest samples.
 
-    The distance told changes only with the average, and only by what matters: calls go by it.
+    The distance told changes only by what matters: calls go by it.
     """
-    average = sample if smoothed is None else smoothed + _FIRMNESS * (sample - smoothed)
-    told = before.distance
-    if told is None or abs(average - told) > max(_NOTICED * told, _LEAST):
-        return replace(before, distance=round(average, 2)), average
-    return before, average
+    latest = (*samples, sample)[-_LATEST:]
+    least, told = min(latest), before.distance
+    if told is None or abs(least - told) > max(_NOTICED * told, _LEAST):
+        return replace(before, distance=round(least, 2)), latest
+    return before, latest
 
 
 def _empties(before: ZoneDocument, after: ZoneDocument) -> bool:

@@ -32,7 +32,7 @@ _MARGIN: Final = 5.0
 _CONNECTIONS: Final = 4
 _REWRITE_EVERY: Final = 15.0
 """Seconds after which a record is written again, with the time of the last reading."""
-_MEASURE_EVERY: Final = 10.0
+_MEASURE_EVERY: Final = 5.0
 _TOO_FAR: Final = 3.0
 """Seconds after which a gateway is taken not to answer."""
 
@@ -95,7 +95,7 @@ class OtherZone:
         self._index = 0
         self._writing = asyncio.Lock()
         self._emptied: datetime | None = None
-        self._average: float | None = None
+        self._samples: tuple[float, ...] = ()
         self._written: ZoneRecord | None = None
         self._written_at = 0.0
 
@@ -213,7 +213,7 @@ class OtherZone:
             self._written_at = self._clock.monotonic() - _REWRITE_EVERY
         elif not written:
             # Somebody has forgotten the zone: only what it says from now on counts.
-            self._known, self._average, self._emptied = None, None, None
+            self._known, self._samples, self._emptied = None, (), None
 
     def _decoded(self, data: bytes) -> ZoneRecord | None:
         return record.parse(data, f"key {self._key}")
@@ -228,10 +228,10 @@ class OtherZone:
             sample = await _round_trip(gateways) if gateways else None
             if sample is not None and self._known is not None:
                 before = self._known
-                self._known, self._average = belief.measured(before, self._average, sample)
+                self._known, self._samples = belief.measured(before, self._samples, sample)
                 if self._known != before:
                     await self._write()
-            await self._clock.sleep(_MEASURE_EVERY if gateways else _MEASURE_EVERY / 10)
+            await self._clock.sleep(_MEASURE_EVERY if gateways else _MEASURE_EVERY / 5)
 
 
 def _client(address: ConsulAddress) -> ConsulClient:

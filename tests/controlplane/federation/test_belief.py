@@ -91,10 +91,14 @@ def test_a_name_in_other_hands_is_not_believed() -> None:
 
 
 def test_a_distance_is_told_when_it_matters() -> None:
-    record, average = measured(known(), None, 10.0)
-    assert (record.distance, average) == (10.0, 10.0)
-    for _ in range(5):
-        record, average = measured(record, average, 12.0)
-    assert record.distance == 10.0
-    record, average = measured(record, average, 200.0)
-    assert record.distance == round(average, 2) > 60
+    record, samples = measured(known(), (), 10.0)
+    assert (record.distance, samples) == (10.0, (10.0,))
+    # A packet that was lost, or a link that was just mended, is no distance.
+    for sample in (12.0, 2000.0, 11.0, 3000.0, 12.0):
+        record, samples = measured(record, samples, sample)
+        assert record.distance == 10.0
+    for _ in range(4):
+        record, samples = measured(record, samples, 40.0)
+    assert record.distance == 40.0
+    record, samples = measured(record, samples, 5.0)
+    assert record.distance == 5.0
