@@ -67,7 +67,8 @@ async def test_a_link_is_cut_for_a_minute(found: Three) -> None:
     # What another zone can answer it does, once the silence is noticed.
     over = load.calls["over"]
     assert over.between(cut + NOTICED_WITHIN, healed).failed == 0, str(over)
-    assert set(over.between(cut + NOTICED_WITHIN, healed).zones) == {"c"}
+    # (A call that began shortly before the end may have been answered by b after it.)
+    assert set(over.between(cut + NOTICED_WITHIN, healed - 5).zones) == {"c"}
     # What nobody else has fails soon and says why; nothing hangs.
     only = load.calls["only"].between(cut + NOTICED_WITHIN, healed - 5)
     assert only.sent == only.failed > 0
