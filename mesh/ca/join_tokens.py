@@ -1,8 +1,7 @@
 """Join tokens: a zone's signed word that somebody may enrol as a service.
 
-A token is a JWT (ES256) signed with the key of the zone's own certificate, which travels in the
-header (``x5c``, RFC 7515 section 4.1.6).  Any instance of the zone verifies it against the trust
-bundle, so no secret is stored or shared.  Two moments count:
+A token is a word of the zone (:mod:`mesh.ca.zone_words`).  Any instance of the zone verifies it
+against the trust bundle, so no secret is stored or shared.  Two moments count:
 
 - at *first use* the chain and the token must be valid now;
 - at *re-attestation* (a proxy proves itself again, long after) the chain must have been valid when
@@ -14,43 +13,34 @@ Nothing here reads a clock or a file.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import jwt
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from mesh.ca import chain
-from mesh.ca.bundle import TrustBundle, from_pem
+from mesh.ca import chain, zone_words
+from mesh.ca.bundle import TrustBundle
 from mesh.ca.issuer import Credentials
 from mesh.ca.join_token_errors import (
     ExpiredTokenError,
     ForeignTokenError,
+    JoinTokenError,
     MalformedTokenError,
     NotYetValidTokenError,
     TamperedTokenError,
     WrongServiceError,
 )
+from mesh.ca.zone_words import SKEW, ForeignWordError, TamperedWordError, WordError
 from mesh.model import names
 from mesh.model.identity import ZoneId
 
-ALGORITHM: Final = "ES256"
 MAX_TOKEN_CHARACTERS: Final = 16 * 1024
-_MAX_CHAIN: Final = 5
-# The signer's key is in x5c and nowhere else: a header that names one elsewhere is refused.
-_HEADER: Final = frozenset({"alg", "typ", "x5c"})
 _TEXTS: Final = ("iss", "aud", "jti", "ca")
 _TIMES: Final = ("iat", "exp")
 _CLAIMS: Final = frozenset({*_TEXTS, *_TIMES, "svc", "pfx", "reuse"})
-_SKEW: Final = timedelta(seconds=60)
-_MAX_TIME: Final = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
 
 
 class Use(enum.Enum):
@@ -129,11 +119,7 @@ def mint(
         "ca": bundle.fingerprint,
         **who,
     }
-    certificates = [
-        base64.b64encode(each.public_bytes(serialization.Encoding.DER)).decode()
-        for each in from_pem(signer.chain_pem)
-    ]
-    token = jwt.encode(claims, signer.private_key, ALGORITHM, headers={"x5c": certificates})
+    token = zone_words.sign(claims, signer)
     return Minted(token, token_id, datetime.fromtimestamp(expires_at, UTC))
 
 
@@ -152,11 +138,14 @@ def verify(
         JoinTokenError: of the kind that tells why not.
 
     """
-    path = _read_chain(token)
-    _check_trust(path, bundle)
-    claims = _read_claims(token, path[0])
-    _check_issuer(claims, path[0], zone)
-    found = _parse(claims, zone)
+    try:
+        path = zone_words.signers(token, most=MAX_TOKEN_CHARACTERS)
+        _check_trust(path, bundle)
+        claims = zone_words.claims(token, path[0])
+        _check_issuer(claims, path[0], zone)
+        found = _parse(claims, zone)
+    except WordError as error:
+        raise _refused(error) from error
     _check_time(found, path, now, use)
     if not found.grant.covers(service):
         allowed = found.grant.service or f"{found.grant.prefix}*"
@@ -166,27 +155,14 @@ def verify(
     return replace(found, expires_at=min(found.expires_at, end))
 
 
-def _read_chain(token: str) -> tuple[x509.Certificate, ...]:
-    if len(token) > MAX_TOKEN_CHARACTERS:
-        raise MalformedTokenError(f"is longer than {MAX_TOKEN_CHARACTERS} characters")
-    try:
-        header = jwt.get_unverified_header(token)
-    except (jwt.InvalidTokenError, ValueError) as error:
-        raise MalformedTokenError(f"is not a JWT ({error})") from error
-    if unknown := sorted(set(header) - _HEADER):
-        raise MalformedTokenError(f"has headers that none of ours has ({', '.join(unknown)})")
-    if header.get("alg") != ALGORITHM:
-        raise MalformedTokenError(f"is signed with {header.get('alg')!r}, not {ALGORITHM}")
-    encoded = header.get("x5c")
-    if not isinstance(encoded, list) or not 0 < len(encoded) <= _MAX_CHAIN:
-        raise MalformedTokenError(f"does not carry 1 to {_MAX_CHAIN} certificates of its signer")
-    try:
-        return tuple(
-            x509.load_der_x509_certificate(base64.b64decode(each, validate=True))
-            for each in encoded
-        )
-    except (ValueError, TypeError, binascii.Error) as error:
-        raise MalformedTokenError("carries a certificate that cannot be read") from error
+def _refused(error: WordError) -> JoinTokenError:
+    match error:
+        case ForeignWordError():
+            return ForeignTokenError(error.reason)
+        case TamperedWordError():
+            return TamperedTokenError(error.reason)
+        case _:
+            return MalformedTokenError(error.reason)
 
 
 def _check_trust(path: tuple[x509.Certificate, ...], bundle: TrustBundle) -> None:
@@ -199,33 +175,6 @@ def _check_trust(path: tuple[x509.Certificate, ...], bundle: TrustBundle) -> Non
         raise ForeignTokenError(
             f"was not signed below the CA of {bundle.trust_domain} ({error})"
         ) from error
-
-
-def _read_claims(token: str, signer: x509.Certificate) -> Mapping[str, Any]:
-    key = signer.public_key()
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise ForeignTokenError("was not signed with a zone's EC P-256 key")
-    try:
-        # Times and audience are checked below, each with its own error.
-        claims: Mapping[str, Any] = jwt.decode(
-            token,
-            key,
-            algorithms=[ALGORITHM],
-            options={
-                "verify_exp": False,
-                "verify_iat": False,
-                "verify_nbf": False,
-                "verify_aud": False,
-                "verify_iss": False,
-                "verify_sub": False,
-                "verify_jti": False,
-            },
-        )
-    except jwt.InvalidSignatureError as error:
-        raise TamperedTokenError("has a signature that does not fit its content") from error
-    except jwt.InvalidTokenError as error:
-        raise MalformedTokenError(f"cannot be read ({error})") from error
-    return claims
 
 
 def _check_issuer(claims: Mapping[str, Any], signer: x509.Certificate, zone: ZoneId) -> None:
@@ -244,13 +193,7 @@ def _check_issuer(claims: Mapping[str, Any], signer: x509.Certificate, zone: Zon
 def _parse(claims: Mapping[str, Any], zone: ZoneId) -> JoinToken:
     if unknown := sorted(set(claims) - _CLAIMS):
         raise MalformedTokenError(f"has unknown claims ({', '.join(unknown)})")
-    for name in _TEXTS:
-        if not isinstance(claims.get(name), str) or not claims[name]:
-            raise MalformedTokenError(f"lacks the claim {name!r}")
-    for name in _TIMES:
-        # A bool is an int in Python, and no time.
-        if type(claims.get(name)) is not int or not 0 < claims[name] < _MAX_TIME:
-            raise MalformedTokenError(f"has no time in the claim {name!r}")
+    zone_words.check_claims(claims, texts=_TEXTS, times=_TIMES)
     if not isinstance(claims.get("reuse"), bool):
         raise MalformedTokenError("lacks the claim 'reuse'")
     try:
@@ -262,8 +205,8 @@ def _parse(claims: Mapping[str, Any], zone: ZoneId) -> JoinToken:
         grant,
         zone,
         claims["ca"],
-        datetime.fromtimestamp(claims["iat"], UTC),
-        datetime.fromtimestamp(claims["exp"], UTC),
+        zone_words.moment(claims, "iat"),
+        zone_words.moment(claims, "exp"),
     )
 
 
@@ -275,14 +218,14 @@ def _text(claims: Mapping[str, Any], name: str) -> str:
 def _check_time(
     found: JoinToken, path: tuple[x509.Certificate, ...], now: datetime, use: Use
 ) -> None:
-    if found.issued_at > now + _SKEW:
+    if found.issued_at > now + SKEW:
         raise NotYetValidTokenError(f"is from {found.issued_at:%Y-%m-%d %H:%M:%S}Z, in the future")
     if use is Use.FIRST and now >= found.expires_at:
         raise ExpiredTokenError(f"expired at {found.expires_at:%Y-%m-%d %H:%M:%S}Z")
     moment = now if use is Use.FIRST else found.issued_at
     begin = max(each.not_valid_before_utc for each in path)
     end = min(each.not_valid_after_utc for each in path)
-    if moment + _SKEW < begin:
+    if moment + SKEW < begin:
         raise NotYetValidTokenError(f"was signed before its signer was valid ({begin})")
     if moment >= end:
         raise ExpiredTokenError(f"was signed with a certificate that expired at {end}")

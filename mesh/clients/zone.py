@@ -25,12 +25,11 @@ from urllib.parse import quote
 
 import aiohttp
 
-from mesh.model.identity import ZoneId
+from mesh.model.identity import InvalidIdentityError, ZoneId
 from mesh.model.violations import Violation
 
 _TIMEOUT: Final = 30.0
 _HANDSHAKE_TIMEOUT: Final = 10.0
-_ZONE_PATH: Final = "/mesh/zone/"
 
 
 class ZoneError(Exception):
@@ -276,14 +275,13 @@ class ZoneClient:
 def _zone_of(certificate: Mapping[str, Any], address: str) -> ZoneId:
     names = certificate.get("subjectAltName", ())
     uris = [value for kind, value in names if kind == "URI"]
-    domain, path, zone = (uris[0] if len(uris) == 1 else "").partition(_ZONE_PATH)
-    identity = ZoneId(domain.removeprefix("spiffe://"), zone)
-    if not path or "/" in zone or identity.uri != uris[0]:
+    try:
+        return ZoneId.parse(uris[0] if len(uris) == 1 else "")
+    except InvalidIdentityError as error:
         raise UntrustedZoneError(
             f"what answers at {address} is {', '.join(uris) or 'nobody'}, not a zone",
             remedy="check the address given with --zone",
-        )
-    return identity
+        ) from error
 
 
 def _answer(status: int, content: bytes, address: str) -> Mapping[str, Any]:

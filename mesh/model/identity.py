@@ -13,10 +13,11 @@ from typing import Self
 from mesh.model import names
 
 _WORKLOAD = re.compile(r"spiffe://([^/]+)/ns/default/dc/([^/]+)/svc/([^/]+)")
+_ZONE = re.compile(r"spiffe://([^/]+)/mesh/zone/([^/]+)")
 
 
 class InvalidIdentityError(ValueError):
-    """A URI is not the canonical SPIFFE id of a workload of this mesh."""
+    """A URI is not the canonical SPIFFE id of a workload, or of a zone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,10 @@ class WorkloadId:
     def uri(self) -> str:
         """The canonical URI."""
         return f"spiffe://{self.trust_domain}/ns/default/dc/{self.zone}/svc/{self.service}"
+
+    def server_name(self, subset: str = "") -> str:
+        """Return the name (SNI) by which it, or a ``subset`` of its instances, is dialled."""
+        return names.sni(self.service, self.zone, self.trust_domain, subset=subset)
 
     @classmethod
     def parse(cls, uri: str) -> Self:
@@ -68,6 +73,24 @@ class ZoneId:
     def uri(self) -> str:
         """The canonical URI."""
         return f"spiffe://{self.trust_domain}/mesh/zone/{self.zone}"
+
+    @classmethod
+    def parse(cls, uri: str) -> Self:
+        """Read a canonical URI; anything that would not print back the same is refused.
+
+        Raises:
+            InvalidIdentityError: ``uri`` is not canonical.
+
+        """
+        found = _ZONE.fullmatch(uri)
+        if found is None:
+            msg = f"{uri!r} is not a zone: expected spiffe://<trust-domain>/mesh/zone/<zone>"
+            raise InvalidIdentityError(msg)
+        domain, zone = found.groups()
+        try:
+            return cls(names.trust_domain(domain), names.zone_name(zone))
+        except names.InvalidNameError as error:
+            raise InvalidIdentityError(f"{uri!r} is not a zone: {error}") from error
 
     @property
     def server_name(self) -> str:
