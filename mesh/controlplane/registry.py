@@ -74,10 +74,8 @@ async def zone_name(settings: ZoneSettings, consul: ConsulClient) -> str:
         return settings.zone
     if settings.zone not in {None, datacenter}:
         report = Report("the configuration")
-        words = f"is {settings.zone}, and this Consul is the datacenter {datacenter}: "
-        report.add(
-            "zone", f"{words}: a zone is one datacenter. Leave it out, or ask another Consul"
-        )
+        words = f"is {settings.zone}, and this Consul is the datacenter {datacenter}: a zone is one"
+        report.add("zone", f"{words}. Leave it out, or ask another Consul")
         report.close()
     return datacenter
 

@@ -110,7 +110,11 @@ def check_peering(
     zone = peers.get(via)
     if zone is None or shown != ZoneId(zone.trust_domain, zone.name).uri:
         logger.warning("peer refused", extra={"peer": via, "shown": shown})
-        raise _unauthenticated(f"{shown or 'nobody'} is not the control plane of the peer {via}")
+        raise ApiError(
+            401,
+            f"{shown or 'nobody'} is not the control plane of the peer {via}",
+            remedy="ask as the zone that became the peer; if it was set up anew, peer again",
+        )
     return via
 
 

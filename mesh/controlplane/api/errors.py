@@ -85,12 +85,12 @@ def _(error: ApiError) -> Failure:
 
 @_known.register
 def _(error: PeeringRefusedError) -> Failure:
-    return _plain(409, str(error), "see `mesh zone peer list`")
+    return _plain(409, error.reason, error.remedy)
 
 
 @_known.register
 def _(error: PeeringTokenError) -> Failure:
-    return _plain(403, str(error).removesuffix(f"; {error.remedy}"), error.remedy)
+    return _plain(403, f"the peering token {error.reason}", error.remedy)
 
 
 @_known.register

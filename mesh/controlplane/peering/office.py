@@ -43,7 +43,13 @@ logger = logging.getLogger(__name__)
 
 
 class PeeringRefusedError(Exception):
-    """A zone cannot become a peer, or is none; the message says why and what to do."""
+    """A zone cannot become a peer, or is none; the message says why and ``remedy`` what to do."""
+
+    def __init__(self, reason: str, remedy: str = "see `mesh zone peer list`") -> None:
+        """Write the reason and the remedy in one sentence."""
+        super().__init__(f"{reason}; {remedy}")
+        self.reason = reason
+        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,8 @@ class PeeringOffice:
     async def invite(self, name: str, ttl: timedelta, source: str) -> Invited:
         """Make a token for the zone ``name``; an earlier one for it is worth nothing any more.
 
+        It lives ``ttl``, or as long as the zone's own certificate if that is less.
+
         Raises:
             InvalidInputError: with every reason why it cannot be made.
             PeeringRefusedError: the name is taken, or there is no gateway.
@@ -93,11 +101,14 @@ class PeeringOffice:
         held, index = await self._held(name)
         self._refuse_known(name, "", held)
         now = self._clock.now()
-        word = await self._word(peering.invited(name), secrets.token_hex(16), now, ttl)
-        signed = peering.sign(peering.TOKEN, word, await self._issuer.zone_identity())
+        signer = await self._issuer.zone_identity()
+        # The word of a certificate that has ended is worth nothing.
+        end = min(now + ttl, signer.not_after).replace(microsecond=0)
+        word = await self._word(peering.invited(name), secrets.token_hex(16), now, end)
+        signed = peering.sign(peering.TOKEN, word, signer)
         record = Invitation(word.id, word.expires_at)
         if not await self._consul.kv_put(peers.PREFIX + name, record.encode(), cas=index):
-            raise PeeringRefusedError(f"somebody else has just invited {name}, too; try again")
+            raise PeeringRefusedError(f"somebody else has just invited {name}, too", "try again")
         audit.administered(AdminAction("peer invited", f"{name} by {word.id}", source))
         return Invited(signed, word.id, word.expires_at)
 
@@ -118,11 +129,11 @@ class PeeringOffice:
         held, index = await self._held(other.zone)
         if isinstance(held, Invitation):
             raise PeeringRefusedError(
-                f"{other.zone} is invited by this zone, too: one of the two invites. "
-                f"`mesh zone peer forget {other.zone}` first"
+                f"{other.zone} is invited by this zone, too, and one of the two invites",
+                f"`mesh zone peer forget {other.zone}` first",
             )
         self._refuse_known(other.zone, other.trust_domain, held)
-        ours = await self._word(other.uri, word.id, now, _INTRODUCTION)
+        ours = await self._word(other.uri, word.id, now, now + _INTRODUCTION)
         introduction = peering.sign(peering.INTRODUCTION, ours, await self._issuer.zone_identity())
         body = {"token": token, "introduction": introduction}
         await dialling.ask(word.gateways, other, word.bundle, "POST", ESTABLISH, body=body)
@@ -130,7 +141,8 @@ class PeeringOffice:
             peers.PREFIX + other.zone, _peer(word, now).encode(), cas=index
         ):
             raise PeeringRefusedError(
-                f"{other.zone} has just become known here otherwise; forget it there and here"
+                f"{other.zone} has just become known here otherwise",
+                f"`mesh zone peer forget {other.zone}` here, and {self._zone.zone} there",
             )
         audit.administered(AdminAction("peer accepted", f"{other.uri} by {word.id}", source))
         return _zone(word)
@@ -188,7 +200,7 @@ class PeeringOffice:
         """
         key = peers.PREFIX + name
         if (await self._consul.kv_get(key)).value is None:
-            raise PeeringRefusedError(f"there is no peer {name}: see `mesh zone peer list`")
+            raise PeeringRefusedError(f"there is no peer {name}")
         await self._consul.kv_delete(key)
         await self._consul.kv_delete(peers.EXPORTS + name)
         audit.administered(AdminAction("peer forgotten", name, source))
@@ -205,18 +217,19 @@ class PeeringOffice:
             peers.EXPORTS + name, index=index, wait=_WAIT if index else 0
         )
         if answer.value is None:
-            raise PeeringRefusedError(f"nothing is ready to be told to {name} yet; ask again")
+            raise PeeringRefusedError(f"nothing is ready to be told to {name} yet", "ask again")
         return answer.value.data, answer.index
 
-    async def _word(self, audience: str, word_id: str, now: datetime, ttl: timedelta) -> Word:
+    async def _word(self, audience: str, word_id: str, now: datetime, end: datetime) -> Word:
         gateways = await self._gateways()
         if not gateways:
             raise PeeringRefusedError(
                 f"zone {self._zone.zone} has no gateway that is healthy, by which a peer could "
-                "reach it: start one with `mesh gateway --ingress`"
+                "reach it",
+                "start one with `mesh gateway --ingress`",
             )
         bundle = self._issuer.bundle()
-        return Word(self._zone, bundle, gateways, audience, word_id, now, now + ttl)
+        return Word(self._zone, bundle, gateways, audience, word_id, now, end)
 
     async def _gateways(self) -> tuple[Gateway, ...]:
         # The leader's word: this instance need not follow them.
@@ -235,21 +248,25 @@ class PeeringOffice:
         world = self.world()
         if name == self._zone.zone:
             raise PeeringRefusedError(
-                f"this zone is called {name} itself: two zones that peer need names of their own"
+                f"this zone is called {name} itself",
+                "two zones that peer need names of their own",
             )
         if isinstance(held, Peer):
             raise PeeringRefusedError(
-                f"{name} is a peer already ({held.zone.trust_domain}): "
-                f"`mesh zone peer forget {name}` first"
+                f"{name} is a peer already ({held.zone.trust_domain})",
+                f"`mesh zone peer forget {name}` first",
             )
         if name in world.zones:
-            raise PeeringRefusedError(f"there is a zone {name} in our own federation")
+            raise PeeringRefusedError(
+                f"there is a zone {name} in our own federation",
+                "two zones that peer need names of their own",
+            )
         if not domain:
             return
         if domain == self._zone.trust_domain:
             raise PeeringRefusedError(
-                f"{name} has our own trust domain {domain}: peers need one each. Zones of one "
-                "organisation share their Consul's federation instead"
+                f"{name} has our own trust domain {domain}",
+                "peers need one each; zones of one organisation share their Consul's federation",
             )
         for zone in world.zones.values():
             if zone.trust_domain == domain:
