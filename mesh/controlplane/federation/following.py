@@ -17,7 +17,7 @@ from typing import Final, NoReturn
 from mesh.aio.backoff import Backoff
 from mesh.aio.clock import Clock
 from mesh.aio.tasks import Tasks
-from mesh.clients.consul import ConsulAddress, ConsulClient, ConsulError
+from mesh.clients.consul import ConsulAddress, ConsulClient, ConsulError, KeyValue
 from mesh.controlplane.federation import belief
 from mesh.model.violations import InvalidInputError
 from mesh.model.zones import Gateway
@@ -206,14 +206,21 @@ class OtherZone:
             # Tried again soon.
             self._written_at = self._clock.monotonic() - _REWRITE_EVERY
             return
-        self._index = held.modify_index if held is not None else 0
         self._written = known if written else None
-        if not written and held is not None:
-            # Another leader's word came between: ours is the newer, and is tried again soon.
-            self._written_at = self._clock.monotonic() - _REWRITE_EVERY
-        elif not written:
+        if held is not None and (written or self._is_ours(held)):
+            self._index = held.modify_index
+            if not written:
+                # Another leader's word came between: ours is the newer, and is tried again soon.
+                self._written_at = self._clock.monotonic() - _REWRITE_EVERY
+            return
+        self._index = 0
+        if not written:
             # Somebody has forgotten the zone: only what it says from now on counts.
             self._known, self._samples, self._emptied = None, (), None
+
+    def _is_ours(self, held: KeyValue) -> bool:  # noqa: ARG002 - a zone that is peered with can tell
+        """Whether ``held``, which another has written, is of the zone that is followed here."""
+        return True
 
     def _decoded(self, data: bytes) -> ZoneRecord | None:
         return record.parse(data, f"key {self._key}")

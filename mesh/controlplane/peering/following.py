@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, NoReturn
 
@@ -30,6 +31,8 @@ from mesh.sources.zones.peers import Invitation, Peer
 from mesh.sources.zones.record import ZoneRecord
 
 _WAIT: Final = 10.0
+_PAUSE: Final = 0.2
+"""Seconds between an answer and the next question, however much a peer has to say."""
 DOCUMENT: Final = "/v1/peering/document"
 """Where a peer asks for what it is told."""
 
@@ -45,10 +48,12 @@ class Peers:
         self._zone = zone
         self._issuer = issuer
         self._clock = clock
-        self._followed: dict[str, asyncio.Task[None]] = {}
+        self._followed: dict[_Peering, asyncio.Task[None]] = {}
 
     async def run(self) -> NoReturn:
         """Follow until cancelled."""
+        # Those of an earlier term have ended with it.
+        self._followed.clear()
         async with Tasks("peers") as tasks:
             backoff, index = Backoff(0.5, 5.0), 0
             while True:
@@ -65,12 +70,19 @@ class Peers:
                     continue
                 backoff.reset()
                 index = answer.index if answer.index >= index else 0
-                known = {name for name, one in found.items() if isinstance(one[0], Peer)}
-                for name in sorted(known - self._followed.keys()):
-                    other = PeerZone(self._consul, self._zone, name, self._issuer, self._clock)
-                    self._followed[name] = tasks.spawn(f"follow peer {name}", other.run())
-                for name in self._followed.keys() - found.keys():
-                    self._followed.pop(name).cancel()
+                self._follow(found, tasks)
+
+    def _follow(self, found: Mapping[str, _Found], tasks: Tasks) -> None:
+        peerings = {(name, one.since) for name, (one, _) in found.items() if isinstance(one, Peer)}
+        # What cannot be read stands, and so does whoever followed it.
+        unreadable = {name for name, (one, _) in found.items() if one is None}
+        for ended in self._followed.keys() - peerings:
+            if ended[0] not in unreadable:
+                self._followed.pop(ended).cancel()
+        for peering in sorted(peerings - self._followed.keys()):
+            name, _ = peering
+            other = PeerZone(self._consul, self._zone, name, self._issuer, self._clock)
+            self._followed[peering] = tasks.spawn(f"follow peer {name}", other.run())
 
     def _sorted(self, pairs: tuple[KeyValue, ...]) -> dict[str, _Found]:
         found: dict[str, _Found] = {}
@@ -93,6 +105,8 @@ class Peers:
 
 
 _Found = tuple[Invitation | Peer | None, int]
+_Peering = tuple[str, datetime]
+"""A peer's name, and since when it is one: forgotten and peered again, it is another."""
 
 
 class PeerZone(OtherZone):
@@ -126,6 +140,7 @@ class PeerZone(OtherZone):
                 continue
             backoff.reset()
             await self._read(data)
+            await self._clock.sleep(_PAUSE)
 
     async def _ask(self, zone: Zone, index: int) -> dict[str, int]:
         answer = await dialling.ask(
@@ -153,6 +168,13 @@ class PeerZone(OtherZone):
         if self._index:
             # Without, somebody has forgotten the peer: it does not come back by itself.
             await super()._write()
+
+    def _is_ours(self, held: KeyValue) -> bool:
+        try:
+            found = peers.parse(held.data, f"key {self._key}")
+        except InvalidInputError:
+            return False
+        return isinstance(found, Peer) and found.since == self._since
 
     def _decoded(self, data: bytes) -> ZoneRecord | None:
         held = peers.parse(data, f"key {self._key}")
