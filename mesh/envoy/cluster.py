@@ -37,7 +37,7 @@ from mesh.model.destinations import (
     Target,
 )
 from mesh.model.identity import WorkloadId
-from mesh.model.names import ZONE_EGRESS, sni
+from mesh.model.names import ZONE_EGRESS
 from mesh.model.services import Instance, Protocol
 
 NOBODY: Final = "mesh:nobody"
@@ -226,7 +226,7 @@ def _inside(
         # What is outside has no identity of ours: the egress gateway answers for it as itself.
         answers = replace(who, service=ZONE_EGRESS) if selection.is_outside else who
         return tls.upstream(
-            sni=sni(who.service, who.zone, who.trust_domain, subset=target.subset),
+            sni=who.server_name(target.subset),
             identity=answers.uri,
             alpn=_alpn(destination.protocol),
             roots_secret=roots.get(who.trust_domain, ""),

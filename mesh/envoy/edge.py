@@ -23,7 +23,6 @@ from envoy.config.core.v3 import (
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.http.health_check.v3 import health_check_pb2
-from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as hcm_pb2,
 )
@@ -37,13 +36,10 @@ from mesh.envoy.cors import cors_filter
 from mesh.envoy.files import AGENT_CLUSTER, EDGE_HEALTH_PATH
 from mesh.envoy.matching import text
 from mesh.envoy.proto import duration, typed
-from mesh.envoy.tls import from_ads
+from mesh.envoy.tls import CURVES, from_ads
 from mesh.model.edge import ANY_HOST, EdgeListener, EdgeTls, EscapedSlashes, MinimumTls
 
 Filters = Sequence[listener_components_pb2.Filter]
-
-HEALTH: Final = "inbound"
-"""As with every proxy: whoever waits for it, or drains it, need not know of gateways."""
 
 _SERVER: Final = "mesh"
 _NOT_FOUND: Final = 404
@@ -66,7 +62,6 @@ _CERTIFICATE_SECONDS: Final = 2.0
 _ANSWER_SECONDS: Final = 5.0
 _REFRESH_SECONDS: Final = 5.0
 """How often Envoy asks the agent whether a certificate has been renewed."""
-_CURVES: Final = ("X25519MLKEM768", "X25519", "P-256")
 _FORWARDING: Final = (
     "forwarded",
     "x-forwarded-for",
@@ -110,7 +105,7 @@ def http_listener(said: EdgeListener, address: str) -> listener_pb2.Listener:
     if said.tls is None:
         built.filter_chains.add(filters=[manager])
         return built
-    _inspect(built)
+    listener.inspect_tls(built, patience=_HELLO_SECONDS)
     for certificate in said.tls.certificates:
         chain = built.filter_chains.add(name=certificate.source.name, filters=[manager])
         chain.filter_chain_match.transport_protocol = "tls"
@@ -139,7 +134,7 @@ def tcp_listener(
             built.default_filter_chain.filters.extend(filters)
             others = True
     if built.filter_chains:
-        _inspect(built)
+        listener.inspect_tls(built, patience=_HELLO_SECONDS)
     if not others:
         line = (
             "[%START_TIME%] refused: mesh: edge: nothing is served under the name "
@@ -159,15 +154,16 @@ def health_listener(address: str, port: int) -> listener_pb2.Listener:
             name=":path", string_match=text("exact", EDGE_HEALTH_PATH)
         )
     )
-    manager = http.base_manager(HEALTH)
+    manager = http.base_manager(listener.INBOUND)
     manager.http_filters.add(name="envoy.filters.http.health_check", typed_config=typed(check))
     manager.http_filters.append(http.router())
-    manager.route_config.name = HEALTH
-    nothing = manager.route_config.virtual_hosts.add(name=HEALTH, domains=[ANY_HOST]).routes.add()
+    manager.route_config.name = listener.INBOUND
+    host = manager.route_config.virtual_hosts.add(name=listener.INBOUND, domains=[ANY_HOST])
+    nothing = host.routes.add()
     nothing.match.prefix = "/"
     routes.answer(nothing, _NOT_FOUND)
     return listener.listener(
-        HEALTH,
+        listener.INBOUND,
         address=address,
         port=port,
         filters=[http.manager_filter(manager)],
@@ -220,14 +216,6 @@ def _listener(name: str, address: str, port: int) -> listener_pb2.Listener:
     )
     result.per_connection_buffer_limit_bytes.value = _BUFFER
     return result
-
-
-def _inspect(built: listener_pb2.Listener) -> None:
-    built.listener_filters.add(
-        name="envoy.filters.listener.tls_inspector",
-        typed_config=typed(tls_inspector_pb2.TlsInspector()),
-    )
-    built.listener_filters_timeout.CopyFrom(duration(_HELLO_SECONDS))
 
 
 def _manager(said: EdgeListener) -> listener_components_pb2.Filter:
@@ -286,7 +274,7 @@ def _ending(secret: str, said: EdgeTls) -> base_pb2.TransportSocket:
     common.alpn_protocols.extend(("h2", "http/1.1"))
     common.tls_params.tls_minimum_protocol_version = _VERSIONS[said.minimum]
     common.tls_params.tls_maximum_protocol_version = common_pb2.TlsParameters.TLSv1_3
-    common.tls_params.ecdh_curves.extend(_CURVES)
+    common.tls_params.ecdh_curves.extend(CURVES)
     common.tls_certificate_sds_secret_configs.append(_from_agent(secret))
     return base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=typed(context))
 

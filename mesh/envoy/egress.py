@@ -19,12 +19,10 @@ from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.core.v3 import base_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
-from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
-from envoy.extensions.filters.network.sni_cluster.v3 import sni_cluster_pb2
 
-from mesh.envoy import cluster, listener
+from mesh.envoy import by_name, cluster, listener
 from mesh.envoy.cluster import NOBODY
-from mesh.envoy.proto import duration, typed
+from mesh.envoy.proto import typed
 from mesh.envoy.tls import from_ads
 from mesh.model.destinations import (
     Destination,
@@ -38,13 +36,7 @@ from mesh.model.identity import WorkloadId
 from mesh.model.names import sni
 from mesh.model.services import Protocol
 
-_LISTENER: Final = "inbound"
-"""As with every proxy: whoever waits for it, or drains it, need not know of gateways."""
 _EGRESS: Final = "egress"
-_PATIENCE: Final = 5.0
-"""Seconds that a caller has to say whom it wants."""
-_ATTEMPTS: Final = 3
-"""How many instances are dialled before a caller is sent away."""
 _MOST: Final = 2**32 - 1
 _SETTINGS: Final = Settings(limits=Limits(connections=_MOST, pending=_MOST, requests=_MOST))
 """All calls of a zone come through a few gateways: the limits are the callers' own."""
@@ -70,35 +62,11 @@ def egress_listener(
 
     ``zones`` are the others and their trust domains.
     """
-    result = listener_pb2.Listener(
-        name=_LISTENER,
-        address=listener.socket_address(address, port),
-        traffic_direction=listener.TrafficDirection.OUTBOUND,
-    )
-    result.per_connection_buffer_limit_bytes.value = listener.BUFFER_LIMIT
-    result.listener_filters_timeout.CopyFrom(duration(_PATIENCE))
-    result.listener_filters.add(
-        name="envoy.filters.listener.tls_inspector",
-        typed_config=typed(tls_inspector_pb2.TlsInspector()),
-    )
+    result = by_name.gateway_listener(address, port, listener.TrafficDirection.OUTBOUND)
     for other, domain in zones:
-        chain = result.filter_chains.add(name=f"zone:{other}")
-        chain.filter_chain_match.server_names.append(sni("*", other, domain))
-        chain.filters.add(
-            name="envoy.filters.network.sni_cluster",
-            typed_config=typed(sni_cluster_pb2.SniCluster()),
-        )
-        chain.filters.append(
-            listener.tcp_proxy(
-                _EGRESS,
-                NOBODY,
-                attempts=_ATTEMPTS,
-                log_format=_line(
-                    f"is no service that zone {other} lets be called, or no gateway of it answers"
-                ),
-                log_failures_only=True,
-            )
-        )
+        why = f"is no service that zone {other} lets be called, or no gateway of it answers"
+        hosts = [sni("*", other, domain)]
+        by_name.forward_by_name(result, hosts, _EGRESS, _line(why), name=f"zone:{other}")
     for door in doors:
         chain = result.filter_chains.add(name=door.server_name)
         chain.filter_chain_match.server_names.append(door.server_name)
@@ -118,7 +86,7 @@ def forward(name: str, service: str) -> listener_components_pb2.Filter:
         _EGRESS,
         name,
         after_handshake=True,
-        attempts=_ATTEMPTS,
+        attempts=by_name.ATTEMPTS,
         log_format=_line(f"is {service}, of which no host outside answers"),
         log_failures_only=True,
     )

@@ -12,10 +12,8 @@ from typing import Final
 
 from envoy.config.core.v3 import base_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
-from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 
 from mesh.envoy import listener
-from mesh.envoy.proto import duration, typed
 
 _PATIENCE: Final = 1.0
 """Seconds in which the first bytes must come."""
@@ -44,10 +42,6 @@ def permissive(
     secure.filter_chain_match.transport_protocol = "tls"
     plain = result.filter_chains.add(name="plain", filters=plain_filters)
     plain.filter_chain_match.transport_protocol = "raw_buffer"
-    result.listener_filters.add(
-        name="envoy.filters.listener.tls_inspector",
-        typed_config=typed(tls_inspector_pb2.TlsInspector()),
-    )
-    result.listener_filters_timeout.CopyFrom(duration(_PATIENCE))
+    listener.inspect_tls(result, patience=_PATIENCE)
     result.continue_on_listener_filters_timeout = True
     return result

@@ -16,6 +16,7 @@ from envoy.config.core.v3 import (
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
 from envoy.extensions.access_loggers.stream.v3 import stream_pb2
+from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
 from mesh.envoy.proto import duration, typed
@@ -23,6 +24,8 @@ from mesh.envoy.tls import from_ads
 
 TrafficDirection = base_pb2.TrafficDirection
 
+INBOUND: Final = "inbound"
+"""The listener that every proxy has: whoever waits for it, or drains it, need not know more."""
 BUFFER_LIMIT: Final = 262_144
 """Bytes a connection may buffer; Envoy's own default of 1 MiB invites memory exhaustion."""
 
@@ -75,6 +78,15 @@ def socket_address(address: str, port: int) -> address_pb2.Address:
     return address_pb2.Address(
         socket_address=address_pb2.SocketAddress(address=address, port_value=port)
     )
+
+
+def inspect_tls(built: listener_pb2.Listener, *, patience: float) -> None:
+    """Have ``built`` look at what a peer says first, for at most ``patience`` seconds."""
+    built.listener_filters.add(
+        name="envoy.filters.listener.tls_inspector",
+        typed_config=typed(tls_inspector_pb2.TlsInspector()),
+    )
+    built.listener_filters_timeout.CopyFrom(duration(patience))
 
 
 def tcp_proxy(

@@ -34,7 +34,7 @@ from mesh.envoy.files import (
 )
 from mesh.envoy.proto import is_ip, typed
 
-_CURVES: Final = ("X25519MLKEM768", "X25519", "P-256")
+CURVES: Final = ("X25519MLKEM768", "X25519", "P-256")
 _SOCKET: Final = "envoy.transport_sockets.tls"
 _BY_TRUST_DOMAIN: Final = "envoy.tls.cert_validator.spiffe"
 _NOBODY_ELSE: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({})
@@ -218,7 +218,7 @@ def _common(alpn: tuple[str, ...]) -> Any:
     # Envoy's default maximum on the upstream side is TLS 1.2.
     common.tls_params.tls_minimum_protocol_version = common_pb2.TlsParameters.TLSv1_3
     common.tls_params.tls_maximum_protocol_version = common_pb2.TlsParameters.TLSv1_3
-    common.tls_params.ecdh_curves.extend(_CURVES)
+    common.tls_params.ecdh_curves.extend(CURVES)
     common.tls_certificate_sds_secret_configs.append(_from_file(IDENTITY_SECRET, IDENTITY_SDS))
     return common
 

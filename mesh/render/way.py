@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from mesh.model.destinations import Destination, Target
 from mesh.model.destinations import Selection as Instances
 from mesh.model.inbound import InboundRoute, InboundTraffic
-from mesh.model.names import sni
 from mesh.model.proxies import ProxyNeed
 from mesh.model.requests import HeaderEdits, PathKind, PathMatch
 from mesh.model.services import Health, Instance, Protocol
@@ -203,7 +202,7 @@ class _Steps:
         if not (target.elsewhere or selection.by_egress):
             return Place(instance, target, priority, standing, self.world.zone)
         who = self.world.identity(target.service, target.elsewhere)
-        name = sni(who.service, who.zone, who.trust_domain, subset=target.subset)
+        name = who.server_name(target.subset)
         zone = self.world.zone if selection.by_egress else who.zone
         return Place(
             instance, target, priority, standing, zone, name, is_egress=selection.by_egress

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mesh.model.destinations import Destination, Selection
-from mesh.model.names import ZONE_EGRESS, sni
+from mesh.model.names import ZONE_EGRESS
 from mesh.model.services import Health
 from mesh.routing.egress import found_outside, leaving
 from mesh.routing.instances import selected
@@ -36,7 +36,7 @@ def way_out(world: World, destination: Destination) -> Exit | None:
         return None
     target = selection.target
     who = world.identity(target.service, target.elsewhere)
-    name = sni(who.service, who.zone, who.trust_domain, subset=target.subset)
+    name = who.server_name(target.subset)
     warning = _warning(world, selection)
     if target.elsewhere:
         judge = f"the proxy of {target.service} in zone {target.elsewhere}"

@@ -20,12 +20,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from mesh.envoy import by_name, endpoint, http, listener, tls
 from mesh.envoy import egress as envoy
-from mesh.envoy import endpoint, http, listener, tls
 from mesh.envoy.proto import is_ip
 from mesh.envoy.resource import TYPE_PREFIX, Resource, pack
 from mesh.model.destinations import Selection, Target
-from mesh.model.names import OUTSIDE, WILDCARD, sni
+from mesh.model.names import OUTSIDE, WILDCARD
 from mesh.model.proxies import Inbound as Place
 from mesh.model.proxies import ProxyNeed
 from mesh.policies.intentions.compile import Authorization, Scope, authorize
@@ -59,6 +59,11 @@ class EgressListener(Part):
 
     def render(self, world: World) -> tuple[Resource, ...]:
         """Return the listener."""
+        # Envoy takes no listener that has one name twice: the first can be asked for.
+        doors: dict[str, envoy.Door] = {}
+        for service in self.services:
+            for door in _doors(world, service):
+                doors.setdefault(door.server_name, door)
         built = envoy.egress_listener(
             self.place.address,
             self.place.port,
@@ -66,7 +71,7 @@ class EgressListener(Part):
             zones=[
                 (name, world.zones[name].trust_domain) for name in self.zones if name in world.zones
             ],
-            doors=[door for service in self.services for door in _doors(world, service)],
+            doors=doors.values(),
         )
         return (pack(built.name, built),)
 
@@ -166,8 +171,7 @@ class Beyond(Part):
 
     def render(self, world: World) -> tuple[Resource, ...]:
         """Return the cluster and its endpoints."""
-        who = world.identity(self.target.service, self.target.zone)
-        name = sni(who.service, who.zone, who.trust_domain, subset=self.target.subset)
+        name = _asked(world, self.target)
         found = endpoint.assignment(name, gateways(world, self.target))
         return (pack(name, envoy.beyond(name)), pack(name, found))
 
@@ -181,7 +185,10 @@ def egress(world: World, need: ProxyNeed) -> tuple[tuple[Part, ...], frozenset[s
     for one in found:
         parts.append(Gate(one.service))
         parts += [Hosts(way, one.linked) for way in ways(world, one)]
-    parts += [Beyond(target) for target in _elsewhere(world)]
+    elsewhere: dict[str, Beyond] = {}
+    for target in _elsewhere(world):
+        elsewhere.setdefault(_asked(world, target), Beyond(target))
+    parts += elsewhere.values()
     zones, services = tuple(sorted(world.zones)), tuple(one.service for one in found)
     parts.append(EgressListener(need.inbound, zones, services))
     return tuple(parts), frozenset(f"{OUTSIDE}{one.service}" for one in found if one.linked)
@@ -192,6 +199,10 @@ def _elsewhere(world: World) -> Iterator[Target]:
         for service, exported in sorted(zone.services.items()):
             yield Target(service, zone=name)
             yield from (Target(service, subset, name) for subset in sorted(exported.subsets))
+
+
+def _asked(world: World, target: Target) -> str:
+    return by_name.asked(world.identity(target.service, target.zone), target.subset)
 
 
 def _judged_by(service: str) -> tuple[Facet, ...]:
@@ -226,8 +237,8 @@ def _doors(world: World, service: str) -> Iterator[envoy.Door]:
         peers_secret=_peers(service), alpn=("h2", "http/1.1") if one.protocol.is_http else ()
     )
     for way in ways(world, one):
-        asked = sni(service, world.zone, world.trust_domain, subset=way.target.subset)
-        yield envoy.Door(asked, tuple(_chain(world, one, rules, way)), transport)
+        filters = tuple(_chain(world, one, rules, way))
+        yield envoy.Door(_asked(world, way.target), filters, transport)
 
 
 def _chain(world: World, one: Leaving, rules: Authorization, way: Selection) -> Iterator[Any]:

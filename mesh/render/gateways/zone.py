@@ -11,11 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from mesh.envoy import cluster, endpoint, zone_gateway
+from mesh.envoy import by_name, cluster, endpoint, zone_gateway
 from mesh.envoy.proto import is_ip
 from mesh.envoy.resource import Resource, pack
 from mesh.model.destinations import Selection, Target
-from mesh.model.names import sni
 from mesh.model.proxies import Inbound as Place
 from mesh.model.proxies import ProxyNeed
 from mesh.model.services import Protocol
@@ -109,17 +108,15 @@ def gateway(world: World, need: ProxyNeed) -> tuple[tuple[Part, ...], frozenset[
         return (), frozenset()
     services = exported(world)
     parts: list[Part] = [GatewayListener(need.inbound), ControlPlane()]
-    named: set[str] = set()
+    # Of two services that differ in capitals only, the first can be asked for.
+    named: dict[str, Selection] = {}
     for service in sorted(services):
         for one in selections(world, service):
-            name = _name(world, one.target)
-            # Of two services that differ in capitals only, one can be asked for.
-            if name not in named:
-                named.add(name)
-                parts += [Way(one.target), Answering(one)]
+            named.setdefault(_name(world, one.target), one)
+    for one in named.values():
+        parts += [Way(one.target), Answering(one)]
     return tuple(parts), services
 
 
 def _name(world: World, target: Target) -> str:
-    # Envoy looks at the name that a caller asks for in small letters, as hosts are named.
-    return sni(target.service, world.zone, world.trust_domain, subset=target.subset).lower()
+    return by_name.asked(world.identity(target.service), target.subset)
