@@ -13,7 +13,7 @@ from typing import Final
 
 from mesh.envoy.edits import followed
 from mesh.model.edge import EVERY_SERVICE, Edge, EdgeListener, Exposed, default_host
-from mesh.model.names import ZONE_GATEWAY
+from mesh.model.proxies import GATEWAYS
 from mesh.model.requests import Match, PathKind, PathMatch
 from mesh.model.traffic import Forward, Redirect, RewriteKind, Route
 from mesh.policies.kinds import gateway
@@ -34,7 +34,7 @@ def served(world: World, said: Selection, name: str) -> Edge:
         for listener in gateway.listeners(document):
             by_port[listener.port] = _over(by_port.get(listener.port), listener)
     listeners = (by_port[port] for port in sorted(by_port))
-    return Edge(name, tuple(_expanded(world, name, listener) for listener in listeners))
+    return Edge(name, tuple(_expanded(world, listener) for listener in listeners))
 
 
 def services(edge: Edge) -> tuple[str, ...]:
@@ -82,7 +82,7 @@ def _over(before: EdgeListener | None, listener: EdgeListener) -> EdgeListener:
     return replace(listener, origins=origins)
 
 
-def _expanded(world: World, name: str, listener: EdgeListener) -> EdgeListener:
+def _expanded(world: World, listener: EdgeListener) -> EdgeListener:
     """Put every service that speaks HTTP in the place of the wildcard."""
     if not any(one.service == EVERY_SERVICE for one in listener.services):
         return listener
@@ -90,14 +90,13 @@ def _expanded(world: World, name: str, listener: EdgeListener) -> EdgeListener:
     found = tuple(
         each
         for one in listener.services
-        for each in (
-            _each(world, one, named | {name}) if one.service == EVERY_SERVICE else iter((one,))
-        )
+        for each in (_each(world, one, named) if one.service == EVERY_SERVICE else iter((one,)))
     )
     return replace(listener, services=found)
 
 
 def _each(world: World, wildcard: Exposed, without: set[str]) -> Iterator[Exposed]:
-    for service in sorted(world.catalog - without - {ZONE_GATEWAY}):
+    gateways = {*GATEWAYS.values(), *world.entries.edges}
+    for service in sorted(world.catalog - without - gateways):
         if world.protocol(service).is_http:
             yield replace(wildcard, service=service, hosts=(default_host(service),))
