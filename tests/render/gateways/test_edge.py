@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mesh.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTE, Snapshot, unpack
+from mesh.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTE, unpack
 from mesh.model.edge import Edge, EdgeListener, EdgeProtocol, Exposed
 from mesh.model.entries import Entries, ServiceDefaults
 from mesh.model.intentions import Action, Intention
@@ -12,17 +12,15 @@ from mesh.model.proxies import Inbound, ProxyNeed, Role
 from mesh.model.services import Instance, Protocol
 from mesh.policies.document import parse
 from mesh.policies.registry import KINDS
-from mesh.render.renderer import Renderer
 from mesh.world.changes import (
     CatalogChanged,
-    Change,
     ConfigEntriesChanged,
     InstancesChanged,
     IntentionsChanged,
     PoliciesChanged,
 )
-from mesh.world.reduce import NOTHING, reduce
 from mesh.world.snapshot import World
+from tests.render.gateways.moving import Moving, names
 
 NEED = ProxyNeed("edge", "west", Inbound("::", 10003, "::1", 10003), role=Role.EDGE, id="edge-1")
 HTTP = {name: ServiceDefaults(name, Protocol.HTTP) for name in ("web", "api")}
@@ -42,31 +40,22 @@ def policy(listeners: list[Any]) -> PoliciesChanged:
     return PoliciesChanged({found.key: found})
 
 
-class Zone:
-    """A zone's renderer, in which ``web`` and ``api`` have an instance each."""
-
-    def __init__(self) -> None:
-        """Start with nothing served."""
-        self.renderer = Renderer(World("west", "mesh.test"))
-        self.say(CatalogChanged(frozenset({"web", "api", "edge"})), ALLOWED, entries())
-        for name in ("web", "api"):
-            self.say(InstancesChanged(name, (Instance(f"{name}-1", "n1", "10.0.0.1", 15006),)))
-
-    def say(self, *changes: Change) -> dict[int, Snapshot]:
-        """Move it on by ``changes``, and return whose snapshot is another."""
-        world, touched = self.renderer.world, NOTHING
-        for change in changes:
-            world, more = reduce(world, change)
-            touched |= more
-        return self.renderer.advance(world, touched)
-
-
-def names(snapshot: Snapshot, type_url: str) -> list[str]:
-    return [one.name for one in snapshot[type_url]]
+def zone_of_two() -> Moving:
+    """Return a zone in which ``web`` and ``api`` have an instance each, and nothing is served."""
+    return Moving(
+        World("west", "mesh.test"),
+        CatalogChanged(frozenset({"web", "api", "edge"})),
+        ALLOWED,
+        entries(),
+        *(
+            InstancesChanged(name, (Instance(f"{name}-1", "n1", "10.0.0.1", 15006),))
+            for name in ("web", "api")
+        ),
+    )
 
 
 def test_it_has_what_it_serves_and_nothing_else() -> None:
-    zone = Zone()
+    zone = zone_of_two()
     zone.say(entries(Exposed("web", ("shop.test",))))
     snapshot = zone.renderer.connect(1, NEED)
     assert names(snapshot, LISTENER) == ["edge:8080", "inbound"]
@@ -77,7 +66,7 @@ def test_it_has_what_it_serves_and_nothing_else() -> None:
 
 
 def test_another_service_or_intention_leaves_the_listener_as_it_is() -> None:
-    zone = Zone()
+    zone = zone_of_two()
     zone.say(entries(Exposed("web", ("shop.test",))))
     before = zone.renderer.connect(1, NEED)
     after = zone.say(entries(Exposed("web", ("shop.test",)), Exposed("api", ("api.test",))))[1]
@@ -94,7 +83,7 @@ def test_another_service_or_intention_leaves_the_listener_as_it_is() -> None:
 
 
 def test_a_policy_takes_the_entrys_services_where_it_names_none() -> None:
-    zone = Zone()
+    zone = zone_of_two()
     zone.renderer.connect(1, NEED)
     certificate = {"vaultKv": {"path": "shop/tls"}}
     tls = {"certificates": [certificate]}
@@ -108,7 +97,7 @@ def test_a_policy_takes_the_entrys_services_where_it_names_none() -> None:
 
 
 def test_what_shall_be_encrypted_is_closed_without_a_certificate() -> None:
-    zone = Zone()
+    zone = zone_of_two()
     secure = EdgeListener(8080, EdgeProtocol.HTTPS, (Exposed("web"),))
     edges = {"edge": Edge("edge", (secure,))}
     zone.say(ConfigEntriesChanged(Entries(service_defaults=HTTP, edges=edges), {}))
@@ -116,7 +105,7 @@ def test_what_shall_be_encrypted_is_closed_without_a_certificate() -> None:
 
 
 def test_nothing_is_held_for_a_gateway_that_left() -> None:
-    zone = Zone()
+    zone = zone_of_two()
     zone.say(entries(Exposed("web"), Exposed("api", ("api.test",))))
     zone.renderer.connect(1, NEED)
     zone.renderer.disconnect(1)

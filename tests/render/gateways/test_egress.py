@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 
@@ -20,7 +22,6 @@ from mesh.model.names import OUTSIDE, ZONE_EGRESS
 from mesh.model.proxies import Inbound, ProxyNeed, Role, Upstream
 from mesh.model.services import Instance, Protocol
 from mesh.model.zones import Exported, Gateway, Zone
-from mesh.render.renderer import Renderer
 from mesh.world.changes import (
     Change,
     ConfigEntriesChanged,
@@ -28,8 +29,8 @@ from mesh.world.changes import (
     IntentionsChanged,
     ZonesChanged,
 )
-from mesh.world.reduce import NOTHING, reduce
 from mesh.world.snapshot import World
+from tests.render.gateways.moving import Moving, found
 
 NEED = ProxyNeed(ZONE_EGRESS, "here", Inbound("::", 10002, "::1", 10002), role=Role.EGRESS)
 WEB = ProxyNeed("web", "here", None, (Upstream("legacy", 9001),))
@@ -48,28 +49,11 @@ def at(service: str, address: str) -> InstancesChanged:
     return InstancesChanged(f"{OUTSIDE}{service}", (Instance(service, "out", address, 443),))
 
 
-class Moving:
-    """A zone's renderer."""
-
-    def __init__(self, *changes: Change) -> None:
-        """Begin after ``changes``."""
-        self.renderer = Renderer(World("here", "mesh.test"))
-        self.say(*changes)
-
-    def say(self, *changes: Change) -> dict[int, Snapshot]:
-        """Move it on by ``changes``, and return whose snapshot is another."""
-        world, touched = self.renderer.world, NOTHING
-        for change in changes:
-            world, more = reduce(world, change)
-            touched |= more
-        return self.renderer.advance(world, touched)
+def here(*changes: Change) -> Moving:
+    return Moving(World("here", "mesh.test"), *changes)
 
 
-def found(snapshot: Snapshot, type_url: str) -> dict[str, object]:
-    return {one.name: unpack(one) for one in snapshot[type_url]}
-
-
-def chains(snapshot: Snapshot) -> dict[str, object]:
+def chains(snapshot: Snapshot) -> dict[str, Any]:
     (listener,) = snapshot[LISTENER]
     return {chain.name: chain for chain in unpack(listener).filter_chains}
 
@@ -78,7 +62,7 @@ BOTH = (linked(LinkedService("legacy"), LinkedService("ledger")), at("legacy", "
 
 
 def test_each_service_has_a_chain_a_cluster_and_a_gate_of_its_own() -> None:
-    zone = Moving(*BOTH, at("ledger", "192.0.2.1"), ZonesChanged({"west": WEST}))
+    zone = here(*BOTH, at("ledger", "192.0.2.1"), ZonesChanged({"west": WEST}))
     snapshot = zone.renderer.connect(1, NEED)
     assert set(chains(snapshot)) == {"zone:west", LEGACY, LEDGER}
     assert set(found(snapshot, CLUSTER)) == {
@@ -88,7 +72,7 @@ def test_each_service_has_a_chain_a_cluster_and_a_gate_of_its_own() -> None:
     }
     # Many callers come through one gateway.
     for cluster in found(snapshot, CLUSTER).values():
-        (threshold,) = cluster.circuit_breakers.thresholds  # type: ignore[attr-defined]
+        (threshold,) = cluster.circuit_breakers.thresholds
         assert threshold.max_connections.value == 2**32 - 1
     # A name is resolved by Envoy; addresses come and go without the cluster.
     assert set(found(snapshot, ENDPOINTS)) == {
@@ -104,16 +88,16 @@ def test_each_service_has_a_chain_a_cluster_and_a_gate_of_its_own() -> None:
 
 
 def test_what_goes_to_another_zone_has_no_tls_of_ours() -> None:
-    zone = Moving(ZonesChanged({"west": WEST}))
+    zone = here(ZonesChanged({"west": WEST}))
     snapshot = zone.renderer.connect(1, NEED)
     chain = chains(snapshot)["zone:west"]
-    assert not chain.HasField("transport_socket")  # type: ignore[attr-defined]
+    assert not chain.HasField("transport_socket")
     (cluster,) = found(snapshot, CLUSTER).values()
-    assert not cluster.HasField("transport_socket")  # type: ignore[attr-defined]
+    assert not cluster.HasField("transport_socket")
 
 
 def test_a_grant_changes_a_secret_and_a_filter_and_no_listener() -> None:
-    zone = Moving(*BOTH, at("ledger", "192.0.2.1"))
+    zone = here(*BOTH, at("ledger", "192.0.2.1"))
     before = zone.renderer.connect(1, NEED)
     after = zone.say(IntentionsChanged.of([Intention("web", "legacy", Action.ALLOW)]))[1]
     assert after[LISTENER] is before[LISTENER]
@@ -123,7 +107,7 @@ def test_a_grant_changes_a_secret_and_a_filter_and_no_listener() -> None:
 
 
 def test_a_new_service_leaves_the_chains_of_the_others_as_they_are() -> None:
-    zone = Moving(*BOTH, at("ledger", "192.0.2.1"))
+    zone = here(*BOTH, at("ledger", "192.0.2.1"))
     before = chains(zone.renderer.connect(1, NEED))
     more = linked(LinkedService("legacy"), LinkedService("ledger"), LinkedService("third"))
     # Not before it is known where the catalog has it.
@@ -134,26 +118,24 @@ def test_a_new_service_leaves_the_chains_of_the_others_as_they_are() -> None:
 
 
 def test_requests_are_parsed_only_where_an_intention_speaks_of_them() -> None:
-    zone = Moving(
-        linked(LinkedService("legacy"), protocol=Protocol.HTTP), at("legacy", "192.0.2.1")
-    )
+    zone = here(linked(LinkedService("legacy"), protocol=Protocol.HTTP), at("legacy", "192.0.2.1"))
     before = zone.renderer.connect(1, NEED)
     assert "egress-connections:legacy" in found(before, EXTENSION)
     path = Permission(Action.ALLOW, PathMatch(PathMatchKind.PREFIX, "/v1"))
     only = Intention("web", "legacy", permissions=(path,))
     after = zone.say(IntentionsChanged.of([only]))[1]
     assert set(found(after, EXTENSION)) == {"egress-requests:legacy"}
-    names = [one.name for one in chains(after)[LEGACY].filters]  # type: ignore[attr-defined]
+    names = [one.name for one in chains(after)[LEGACY].filters]
     assert names == ["envoy.filters.network.http_connection_manager"]
 
 
 def test_files_are_secrets_below_the_gateways_directory() -> None:
     files = LinkedService("legacy", "ca.pem", "tls/c.pem", "tls/c.key", "legacy.example")
-    zone = Moving(linked(files), at("legacy", "192.0.2.1"))
+    zone = here(linked(files), at("legacy", "192.0.2.1"))
     secrets = found(zone.renderer.connect(1, NEED), SECRET)
-    believed = secrets["file:authority:ca.pem"].validation_context  # type: ignore[attr-defined]
+    believed = secrets["file:authority:ca.pem"].validation_context
     assert believed.trusted_ca.filename == "outside/ca.pem"
-    shown = secrets["file:pair:tls/c.pem:tls/c.key"].tls_certificate  # type: ignore[attr-defined]
+    shown = secrets["file:pair:tls/c.pem:tls/c.key"].tls_certificate
     assert shown.private_key.filename == "outside/tls/c.key"
     assert shown.watched_directory.path == "outside/tls"
 
@@ -162,13 +144,13 @@ def test_files_are_secrets_below_the_gateways_directory() -> None:
 def test_a_caller_dials_the_gateway_as_itself_and_only_if_allowed(*, allowed: bool) -> None:
     egress = InstancesChanged(ZONE_EGRESS, (Instance("egress-1", "n", "10.0.0.9", 10002),))
     intentions = [Intention("web", "legacy", Action.ALLOW)] if allowed else []
-    zone = Moving(*BOTH, egress, IntentionsChanged.of(intentions))
+    zone = here(*BOTH, egress, IntentionsChanged.of(intentions))
     snapshot = zone.renderer.connect(1, WEB)
     clusters = found(snapshot, CLUSTER)
     assert set(clusters) == ({"legacy"} if allowed else set())
     if allowed:
         context = tls_pb2.UpstreamTlsContext()
-        clusters["legacy"].transport_socket.typed_config.Unpack(context)  # type: ignore[attr-defined]
+        clusters["legacy"].transport_socket.typed_config.Unpack(context)
         assert context.sni == LEGACY
         combined = context.common_tls_context.combined_validation_context
         (accepted,) = combined.default_validation_context.match_typed_subject_alt_names
@@ -177,7 +159,7 @@ def test_a_caller_dials_the_gateway_as_itself_and_only_if_allowed(*, allowed: bo
 
 
 def test_nothing_is_held_for_a_gateway_that_left() -> None:
-    zone = Moving(*BOTH, at("ledger", "192.0.2.1"), ZonesChanged({"west": WEST}))
+    zone = here(*BOTH, at("ledger", "192.0.2.1"), ZonesChanged({"west": WEST}))
     zone.renderer.connect(1, NEED)
     zone.renderer.disconnect(1)
     assert zone.renderer.is_empty
