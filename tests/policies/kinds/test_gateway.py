@@ -13,6 +13,8 @@ from mesh.policies.kinds import gateway
 from mesh.policies.registry import KINDS
 
 KV = "{vaultKv: {path: a}}"
+X = "{hostnames: [X.io], vaultKv: {path: b}}"
+X_AND_Y = "{hostnames: [x.io, y.io], vaultKv: {path: a}}"
 
 
 def document(listeners: str) -> Document:
@@ -62,12 +64,59 @@ def document(listeners: str) -> Document:
             f"[{{port: 1, protocol: HTTPS, tls: {{certificates: [{KV}, {KV}]}}}}]",
             "several have no hostnames",
         ),
+        *(
+            (
+                f"[{{port: 1, protocol: {protocol}, tls: {{certificates: [{KV}]}}}}]",
+                f"listeners[0].tls: {protocol} ends no TLS: use HTTPS",
+            )
+            for protocol in ("HTTP", "TCP", "TLS")
+        ),
+        *(
+            (
+                f"[{{port: 1, protocol: {protocol}, redirectToPort: 443}}]",
+                "listeners[0].redirectToPort: only HTTP is redirected to https",
+            )
+            for protocol in ("HTTPS", "TCP", "TLS")
+        ),
+        *(
+            (
+                f"[{{port: 1, protocol: {protocol}, {field}: {value}}}]",
+                f"listeners[0].{field}: of {protocol} no request is seen",
+            )
+            for protocol in ("TCP", "TLS")
+            # What is said is refused, be it what holds anyway.
+            for field, value in (("trustedProxies", 0), ("escapedSlashes", "Keep"))
+        ),
+        (
+            f"[{{port: 1, protocol: HTTPS, tls: {{certificates: [{X_AND_Y}, {X}]}}}}]",
+            "listeners[0].tls.certificates: x.io has several certificates",
+        ),
+        (
+            "[{port: 1, protocol: HTTP, routes: [{service: a, path: x}]}]",
+            "'x' must start with '/'",
+        ),
+        *(
+            (
+                f"[{{port: 1, protocol: HTTP, routes: [{{service: a, path: '{path}'}}]}}]",
+                f"'{path}' has a query or fragment, a path has none",
+            )
+            for path in ("/x?q=1", "/x#y")
+        ),
     ],
 )
 def test_what_is_wrong(listeners: str, expected: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         document(listeners)
     assert expected in str(caught.value)
+
+
+def test_a_hostname_that_one_certificate_has_twice_is_not_of_several() -> None:
+    twice = "[{hostnames: [x.io, x.io], vaultKv: {path: a}}]"
+    (found,) = gateway.listeners(
+        document(f"[{{port: 1, protocol: HTTPS, tls: {{certificates: {twice}}}}}]")
+    )
+    assert found.tls is not None
+    assert [each.hosts for each in found.tls.certificates] == [("x.io",)]
 
 
 def test_the_example_names_where_certificates_are_and_never_what() -> None:
