@@ -6,16 +6,16 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Final
 
-from mesh.cli.facts import Facts, read_facts
+from mesh.cli.facts import Facts, read_facts, told, with_policies
 from mesh.clients.consul import ConsulAddress, ConsulClient, ConsulError, KeyValue
 from mesh.model.destinations import Destination
 from mesh.model.names import OUTSIDE
 from mesh.model.proxies import ProxyNeed
 from mesh.render.parties import registered
 from mesh.routing.memo import Compositions
-from mesh.sources.consul import policies, rollouts
+from mesh.sources.consul import rollouts
 from mesh.sources.consul.knowledge import Knowledge
-from mesh.sources.consul.problems import Problems
+from mesh.sources.consul.problems import Problem, Problems
 from mesh.sources.zones import peers, record
 from mesh.world.changes import Change
 from mesh.world.reduce import reduce
@@ -64,8 +64,7 @@ class _Reading:
 
     async def of(self, world: World, source: str, destination: str) -> tuple[World, list[str]]:
         self._world = replace(world, zone=self._zone)
-        await self._keys(policies.PREFIX, self._knowledge.policies)
-        await self._keys(policies.MIRROR, self._knowledge.mirror)
+        malformed = await self._policies()
         await self._keys(rollouts.PREFIX, self._knowledge.rollouts)
         await self._keys(record.PREFIX, self._knowledge.zones)
         await self._keys(peers.PREFIX, self._knowledge.peers)
@@ -74,15 +73,18 @@ class _Reading:
         while unknown := self._unknown(source, destination)[:_MOST]:
             for service in unknown:
                 await self._instances(service)
-        self._missing += (
-            f"{each.kind} {each.name} is malformed, {each.standing}: "
-            + "; ".join(map(str, each.violations))
-            for each in self._problems.current
-        )
+        self._missing += map(told, (*malformed, *self._problems.current))
         return self._world, self._missing
 
     def _take(self, change: Change) -> None:
         self._world, _ = reduce(self._world, change)
+
+    async def _policies(self) -> tuple[Problem, ...]:
+        found = await self._read("what policies say", with_policies(self._client, self._world))
+        problems: tuple[Problem, ...] = ()
+        if found is not None:
+            self._world, problems = found
+        return problems
 
     async def _keys(self, prefix: str, take: Callable[[tuple[KeyValue, ...]], None]) -> None:
         answer = await self._read(f"what stands below {prefix}", self._client.kv_list(prefix))

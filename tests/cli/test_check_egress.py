@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from mesh.cli.checks.consul_egress import judge
+from typing import Any
+
+from mesh.cli.checks.consul_egress import ConsulEgress, judge
 from mesh.cli.checks.model import Level
+from mesh.cli.checks.surroundings import Surroundings
+from mesh.clients.consul import ConsulAddress, ConsulClient
 from mesh.model.entries import (
     Entries,
     GatewayMode,
@@ -13,6 +17,7 @@ from mesh.model.entries import (
     UpstreamDefaults,
 )
 from mesh.world.snapshot import World
+from tests.cli.conftest import put
 
 LOCAL = GatewayMode.LOCAL
 
@@ -47,3 +52,38 @@ def test_what_is_not_there_or_has_sidecars_is_told() -> None:
         "terminating-gateway mesh-egress names gone, which is not registered",
         "calls to meshed leave by egress, though it has sidecars in this zone",
     ]
+
+
+def keep(registry: str, key: str, spec: dict[str, Any]) -> None:
+    """Keep a MeshExternalService below ``key``, as a zone's leader copies it from the primary."""
+    name = key.rpartition("/")[2]
+    document = {"type": "MeshExternalService", "mesh": "default", "name": name, "spec": spec}
+    envelope = {"version": 1, "document": document, "applied_at": "2026-01-01T00:00:00Z"}
+    put(registry, f"/v1/kv/{key}", envelope)
+
+
+async def looked(registry: str) -> list[tuple[Level, str]]:
+    async with ConsulClient(ConsulAddress(url=registry)) as client:
+        found = await ConsulEgress(Surroundings(client)).run()
+    return [(one.level, one.text) for one in found]
+
+
+MIRROR = "mesh/mirror/policies/default/MeshExternalService"
+PAY = {"endpoints": [{"address": "pay.example", "port": 443}], "egress": True}
+
+
+async def test_what_the_primary_says_counts_in_every_zone(registry: str) -> None:
+    keep(registry, f"{MIRROR}/pay", PAY)
+    ((level, text),) = await looked(registry)
+    assert level is Level.WARNING
+    assert text == "no egress gateway answers, and calls that need one fail: pay"
+    # One of the zone's own of that name stands over it.
+    keep(registry, "mesh/policies/default/MeshExternalService/pay", {**PAY, "egress": False})
+    assert await looked(registry) == [(Level.OK, "nothing needs egress gateways")]
+
+
+async def test_a_policy_that_cannot_be_read_is_named(registry: str) -> None:
+    keep(registry, f"{MIRROR}/pay", {**PAY, "endpoints": []})
+    (_, (level, text)) = await looked(registry)
+    assert level is Level.WARNING
+    assert text.startswith("policy MeshExternalService pay is malformed, it is left out: ")

@@ -6,19 +6,16 @@ from collections.abc import Collection, Sequence
 
 from mesh.cli.checks.model import Finding, ok, warning
 from mesh.cli.checks.surroundings import Surroundings
+from mesh.cli.facts import told, with_policies
 from mesh.model.entries import Entries, GatewayMode
 from mesh.model.names import SIDECAR_SUFFIX, ZONE_EGRESS
 from mesh.model.services import Health
 from mesh.routing.egress import all_leaving
-from mesh.sources.consul import policies
 from mesh.sources.consul.instances import worst
-from mesh.sources.consul.knowledge import Knowledge
-from mesh.sources.consul.problems import Problems
-from mesh.world.changes import Change
-from mesh.world.reduce import reduce
 from mesh.world.snapshot import World
 
 _START = "Start two or more `mesh gateway --egress`."
+_MEND = "Mend it: `mesh get` shows what stands, `mesh apply` replaces it."
 
 
 class ConsulEgress:
@@ -34,16 +31,13 @@ class ConsulEgress:
     async def run(self) -> Sequence[Finding]:
         """Name what cannot leave."""
         client = self._surroundings.consul
-        world = (await self._surroundings.facts()).world
-        changes: list[Change] = []
-        Knowledge(changes.append, Problems()).policies(
-            (await client.kv_list(policies.PREFIX)).value
-        )
-        for change in changes:
-            world, _ = reduce(world, change)
-        found = (await client.health_connect(ZONE_EGRESS)).value
-        answering = sum(worst(one.checks or ()) is not Health.CRITICAL for one in found)
-        return judge(world, answering, (await client.catalog_services()).value)
+        facts = await self._surroundings.facts()
+        world, problems = await with_policies(client, facts.world)
+        gateways = (await client.health_connect(ZONE_EGRESS)).value
+        answering = sum(worst(one.checks or ()) is not Health.CRITICAL for one in gateways)
+        found = judge(world, answering, (await client.catalog_services()).value)
+        # A policy that is not understood may well be about a way out.
+        return [*found, *(warning(told(one), _MEND) for one in problems)]
 
 
 def judge(world: World, gateways: int, catalog: Collection[str]) -> list[Finding]:
