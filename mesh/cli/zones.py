@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -27,16 +28,25 @@ _GONE: Final = "Consul has no such datacenter any more: `mesh zone forget {name}
 SKEWED: Final = timedelta(seconds=5)
 
 
+class State(enum.StrEnum):
+    """How well a zone is known."""
+
+    OWN = "this zone"
+    OK = "ok"
+    STALE = "stale"
+    INVITED = "invited"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class ZoneState:
-    """One zone.
+    """One zone; ``why`` says why it is neither our own nor ok.
 
-    ``state`` is ``this zone``, ``ok``, ``stale``, ``invited`` or ``unknown``; ``why`` it is so.
     ``heard_ago`` is in seconds, ``distance`` in milliseconds, ``skew`` in seconds.
     """
 
     zone: str
-    state: str
+    state: State
     why: str = ""
     heard_ago: float | None = None
     known: ZoneDocument | None = None
@@ -63,7 +73,7 @@ class ZoneState:
         said: dict[str, Any] = {
             "zone": self.zone,
             "peer": self.peer,
-            "state": self.state,
+            "state": self.state.value,
             "reason": self.why,
             "heard_seconds_ago": self.heard_ago,
             "distance_ms": self.distance,
@@ -149,37 +159,39 @@ def peer_zone(pair: KeyValue, now: datetime) -> ZoneState:
     try:
         found = peers.parse(pair.data, f"the record of the peer {name}")
     except InvalidInputError as error:
-        return ZoneState(name, "unknown", str(error), peer=True)
+        return ZoneState(name, State.UNKNOWN, str(error), peer=True)
     if isinstance(found, peers.Invitation):
-        return ZoneState(name, "invited", peer=True)
+        return ZoneState(name, State.INVITED, peer=True)
     return replace(_known(found.record, now, ""), peer=True)
 
 
 def own_zone(name: str, data: bytes | None, now: datetime) -> ZoneState:
     """Return the state of this zone, from its own document."""
     if data is None:
-        return ZoneState(name, "unknown", "it has published no document: is `mesh zone` running?")
+        return ZoneState(
+            name, State.UNKNOWN, "it has published no document: is `mesh zone` running?"
+        )
     try:
         known = document.parse(data, f"the document of zone {name}")
     except InvalidInputError as error:
-        return ZoneState(name, "unknown", str(error))
+        return ZoneState(name, State.UNKNOWN, str(error))
     said = known.published_at or datetime.fromtimestamp(0, UTC)
     ago = max((now - said).total_seconds(), 0.0)
     why = ""
     if now - said > FRESH:
         why = f"its document is {times.age(now - said)} old: is `mesh zone` running?"
-    return ZoneState(name, "stale" if why else "this zone", why, ago, known)
+    return ZoneState(name, State.STALE if why else State.OWN, why, ago, known)
 
 
 def other_zone(name: str, data: bytes | None, now: datetime, *, is_member: bool) -> ZoneState:
     """Return the state of another zone, from the record that this one keeps of it."""
     if data is None:
         why = "nothing was heard of it yet: does `mesh zone` run there, and here?"
-        return ZoneState(name, "unknown", why)
+        return ZoneState(name, State.UNKNOWN, why)
     try:
         known = record.parse(data, f"the record of zone {name}")
     except InvalidInputError as error:
-        return ZoneState(name, "unknown", str(error))
+        return ZoneState(name, State.UNKNOWN, str(error))
     gone = "" if is_member else _GONE.format(name=name)
     return _known(known, now, gone)
 
@@ -188,7 +200,7 @@ def _known(known: ZoneRecord, now: datetime, gone: str) -> ZoneState:
     why = known.error or gone or _old(known, now)
     return ZoneState(
         known.zone.name,
-        "stale" if why else "ok",
+        State.STALE if why else State.OK,
         why,
         max((now - known.heard_at).total_seconds(), 0.0),
         known.document,

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from mesh.cli.checks.model import Level
 from mesh.cli.checks.other_zones import judge
-from mesh.cli.zones import ZoneState, other_zone, own_zone, peer_zone
+from mesh.cli.zones import State, ZoneState, other_zone, own_zone, peer_zone
 from mesh.clients.consul import KeyValue
 from mesh.model.services import Protocol
 from mesh.model.zones import Exported, Gateway, Zone
@@ -99,7 +100,8 @@ def levels(own: ZoneState, *others: ZoneState) -> list[tuple[str, str]]:
 def test_a_check_names_what_deserves_a_look() -> None:
     own = own_zone("east", _of("east", WEST), NOON + timedelta(seconds=1))
     assert levels(own) == [("ok", "there is no other zone")]
-    assert levels(own, seen()) == [("ok", "1 other zones, all heard")]
+    assert levels(own, seen()) == [("ok", "1 other zone, heard")]
+    assert levels(own, seen(), seen()) == [("ok", "2 other zones, all heard")]
     bare = replace(WEST, zone=replace(WEST.zone, gateways=()))
     lonely = own_zone("east", _of("east", bare), NOON + timedelta(seconds=1))
     told = levels(
@@ -112,6 +114,24 @@ def test_a_check_names_what_deserves_a_look() -> None:
     assert "zone west has no gateway: it cannot be called" in told[1][1]
     assert "differs by 300 s" in told[2][1]
     assert "nobody in another zone can call it" in told[3][1]
+
+
+@pytest.mark.parametrize("others", [(), (seen(),)])
+def test_our_own_zone_must_be_well_too(others: tuple[ZoneState, ...]) -> None:
+    (silent,) = judge(own_zone("east", None, NOON), others)
+    assert silent.level is Level.WARNING
+    assert silent.text.startswith("zone east is unknown: it has published no document")
+    assert silent.remedy.startswith("Start `mesh zone`")
+    (old,) = judge(own_zone("east", _of("east", WEST), NOON + timedelta(minutes=9)), others)
+    assert old.text.startswith("zone east is stale: its document is 9m0s old")
+
+
+def test_who_is_only_invited_is_not_heard() -> None:
+    own = own_zone("east", _of("east", WEST), NOON + timedelta(seconds=1))
+    invited = ZoneState("partner", State.INVITED, peer=True)
+    coming = ("ok", "partner is invited and has not come yet")
+    assert levels(own, invited) == [("ok", "there is no other zone"), coming]
+    assert levels(own, seen(), invited) == [("ok", "1 other zone, heard"), coming]
 
 
 def _of(name: str, said: ZoneDocument) -> bytes:

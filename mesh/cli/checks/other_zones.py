@@ -1,4 +1,4 @@
-"""Every other zone is heard, can be called, and agrees on the time."""
+"""Every zone is heard, our own too, can be called, and agrees on the time."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import Final
 
 from mesh.aio.clock import Clock
 from mesh.cli.checks.model import Finding, ok, warning
-from mesh.cli.zones import SKEWED, ZoneState, ask_zones
+from mesh.cli.zones import SKEWED, State, ZoneState, ask_zones
 from mesh.clients.consul import ConsulClient
 
-_OWN: Final = "this zone"
+_START: Final = (
+    "Start `mesh zone`, or see the log of the instance that leads: it publishes the document, by "
+    "which other zones know this one."
+)
 
 
 class OtherZones:
@@ -31,14 +34,28 @@ class OtherZones:
 
 
 def judge(own: ZoneState, others: Sequence[ZoneState]) -> list[Finding]:
-    """Name each zone that is silent, cannot be called, or whose clock differs."""
+    """Name each zone that is silent, cannot be called, or whose clock differs, and our own."""
+    invited = [zone for zone in others if zone.state is State.INVITED]
+    met = [zone for zone in others if zone.state is not State.INVITED]
+    found = [finding for zone in met for finding in _of(zone)]
+    found += _of_own(own, is_alone=not met)
+    coming = [ok(f"{zone.zone} is invited and has not come yet") for zone in invited]
+    return [*(found or [ok(_heard(len(met)))]), *coming]
+
+
+def _heard(others: int) -> str:
     if not others:
-        return [ok("there is no other zone")]
-    found = [finding for zone in others for finding in _of(zone)]
-    if own.state == _OWN and own.known is not None and not own.known.zone.gateways:
-        text = f"zone {own.zone} has no gateway: nobody in another zone can call it"
-        found.append(warning(text, "Run two of `mesh gateway --ingress` in it."))
-    return found or [ok(f"{len(others)} other zones, all heard")]
+        return "there is no other zone"
+    return f"{others} other zones, all heard" if others > 1 else "1 other zone, heard"
+
+
+def _of_own(zone: ZoneState, *, is_alone: bool) -> list[Finding]:
+    if zone.why:
+        return [warning(f"zone {zone.zone} is {zone.state}: {zone.why}", _START)]
+    if not is_alone and zone.known is not None and not zone.known.zone.gateways:
+        text = f"zone {zone.zone} has no gateway: nobody in another zone can call it"
+        return [warning(text, "Run two of `mesh gateway --ingress` in it.")]
+    return []
 
 
 def _of(zone: ZoneState) -> list[Finding]:
