@@ -27,6 +27,7 @@ import msgspec
 from mesh.clients.consul import ConsulClient, KeyValue, Refused
 from mesh.clients.consul.policies import MOST
 from mesh.model import names
+from mesh.model.vips import IPV4, ula
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +35,9 @@ PREFIX: Final = "mesh/vips/"
 """Where allocations stand in the KV; the rest of the key is the service."""
 QUARANTINE: Final = timedelta(days=1)
 """How long a released address is given to nobody else."""
-_FIRST: Final = int(ipaddress.IPv4Address("240.0.0.1"))
-# The last of 240.0.0.0/4 is the limited broadcast address.
-_COUNT: Final = int(ipaddress.IPv4Address("255.255.255.255")) - _FIRST
+_FIRST: Final = int(IPV4[1])
+# The last of the block is the limited broadcast address.
+_COUNT: Final = int(IPV4[-1]) - _FIRST
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +137,6 @@ def plan(
         fresh = Allocation(service, ipv4, ula(ipv4, trust_domain), index=indexes.get(service, 0))
         steps.append(Put(fresh))
     return steps
-
-
-def ula(ipv4: str, trust_domain: str) -> str:
-    """Return the unique local IPv6 address that goes with ``ipv4``.
-
-    The global id is a hash of the trust domain (RFC 4193, section 3.2.2 asks for a pseudo-random
-    one); the interface id is the IPv4 address.
-    """
-    global_id = hashlib.sha256(trust_domain.encode()).digest()[:5]
-    packed = b"\xfd" + global_id + bytes(6) + ipaddress.IPv4Address(ipv4).packed
-    return str(ipaddress.IPv6Address(packed))
 
 
 def _free(service: str, taken: set[str], pool: int) -> str:
