@@ -71,6 +71,7 @@ class AgentSettings:
     role: Role = Role.SIDECAR
     inbound: Inbound | None = None
     capture: Capture | None = None
+    dns: Capture | None = None
     advertise_address: str | None = None
     upstreams: tuple[Upstream, ...] = ()
     register: Literal["consul", "zone", "none"] = "none"
@@ -99,6 +100,7 @@ class AgentSettings:
             id=self.id,
             labels=tuple(sorted(self.labels.items())),
             capture=self.capture,
+            dns=self.dns,
             metrics=self._metrics_place(),
         )
 
@@ -134,7 +136,7 @@ class AgentSettings:
     def from_json(cls, raw: dict[str, Any]) -> Self:
         """Read the JSON object that :meth:`mesh.config.proxy.ProxySettings.for_agent` makes."""
         inbound = raw.get("inbound")
-        capture = raw.get("capture")
+        capture, dns = raw.get("capture"), raw.get("dns")
         consul = raw["consul"]
         vault = raw.get("vault")
         return cls(
@@ -146,7 +148,8 @@ class AgentSettings:
                 "proof_file": Path(raw["proof_file"]),
                 "bundle_file": _path(raw.get("bundle_file")),
                 "inbound": Inbound(**inbound) if inbound else None,
-                "capture": Capture(*_address(capture)) if capture else None,
+                "capture": Capture(**capture) if capture else None,
+                "dns": Capture(**dns) if dns else None,
                 "upstreams": tuple(Upstream(**each) for each in raw["upstreams"]),
                 "tags": tuple(raw["tags"]),
                 "files_dir": _path(raw.get("files_dir")),

@@ -80,6 +80,14 @@ def proxy(
             help="Where the application's other connections are redirected to; none by default.",
         ),
     ] = None,
+    dns: Annotated[
+        _Text,
+        typer.Option(
+            metavar="ADDRESS:PORT",
+            help="Where the application's questions for names of the mesh are redirected to; "
+            "none by default.",
+        ),
+    ] = None,
     inbound_address: Annotated[
         _Text, typer.Option(metavar="ADDRESS", help="Address where callers are served.")
     ] = None,
@@ -139,6 +147,7 @@ def proxy(
         "bundle_file": _text(bundle_file),
         "app": application,
         "capture": capture,
+        "dns": dns,
         "upstreams": upstream or None,
         "inbound_address": inbound_address,
         "inbound_port": inbound_port,

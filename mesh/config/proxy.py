@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from mesh.config import redirected
 from mesh.config.certificates import VaultSection, absolute
 from mesh.config.loading import load
 from mesh.config.types import (
@@ -129,6 +130,7 @@ class ProxySettings(Section):
     advertise_address: Annotated[str, AfterValidator(_real_ip)] | None = None
     app: HostPort | None = None
     capture: HostPort | None = None
+    dns: HostPort | None = None
     upstreams: Annotated[tuple[Annotated[Upstream, BeforeValidator(_upstream)], ...], Listed] = ()
     registration: Literal["consul", "zone", "none"] = "consul"
     tags: Texts = ()
@@ -181,13 +183,14 @@ class ProxySettings(Section):
         places = {(upstream.address, upstream.port) for upstream in self.upstreams}
         if len(places) < len(self.upstreams):
             yield "upstreams", "two of them have the same address and port"
-        if self.capture is None:
-            return
-        if not _is_dialled(self.capture):
-            yield "capture", "must have an IP address and a port, as in 127.0.0.1:15001"
+        for name, given, usual in (("capture", self.capture, 15_001), ("dns", self.dns, 15_053)):
+            if given is not None and not _is_dialled(given):
+                yield name, f"must have an IP address and a port, as in 127.0.0.1:{usual}"
         others = {*places, (self.inbound_address, self.inbound_port)}
-        if (self.capture.host, self.capture.port) in others:
+        if self.capture is not None and (self.capture.host, self.capture.port) in others:
             yield "capture", "another listener of this proxy has this address"
+        if self.dns is not None and self.capture is None:
+            yield "dns", "the addresses that it tells are of use only with capture"
 
     def _wrong_for_sidecar(self) -> Iterator[tuple[str, str]]:
         if not (self.app or self.upstreams or self.capture):
@@ -199,7 +202,7 @@ class ProxySettings(Section):
                 yield name, "is for gateways: see `mesh gateway`"
 
     def _wrong_for_gateway(self) -> Iterator[tuple[str, str]]:
-        for name in ("app", "upstreams", "capture", "app_metrics_url"):
+        for name in ("app", "upstreams", "capture", "dns", "app_metrics_url"):
             if getattr(self, name):
                 yield name, f"one in the role {self.role.value} has none"
         yield from self._wrong_name_of_gateway()
@@ -240,7 +243,8 @@ class ProxySettings(Section):
             "proof_file": absolute(self.join_token_file or self.consul_token_file),
             "bundle_file": absolute(self.bundle_file),
             "inbound": self._inbound(),
-            "capture": str(self.capture) if self.capture else None,
+            "capture": redirected.place(self.capture),
+            "dns": redirected.place(self.dns),
             "advertise_address": self._advertised(),
             "upstreams": [
                 {

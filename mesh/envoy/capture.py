@@ -1,8 +1,15 @@
 """The capture listener: where connections arrive that the application made to somebody else.
 
-They were redirected to it; the kernel knows where they wanted to go.  What passes goes on to just
-there, unchanged, and the rest ends at once with a line in the log.  A connection is looked into
-only where something turns on what is spoken: which name TLS asks for, which host HTTP does.
+They were redirected to it; the kernel knows where they wanted to go.  To a virtual address, at any
+port, they go the way of the service that has it; to one of a service that may not be called, and
+to one that nobody has, they end: with a sentence at port 80, where HTTP is spoken, and with a line
+in the log elsewhere.  Of calls of strangers, what passes goes on to just where it wanted to go,
+unchanged, and the rest ends at once with a line in the log.  Such a connection is looked into only
+where something turns on what is spoken: which name TLS asks for, which host HTTP does.
+
+Envoy asks for the port first: where some chain names one, chains without a port are out of the
+question for it.  So a service's chain is there for each port that is named.  A service more or
+less changes filter chains alone, and Envoy leaves the connections of the others as they are.
 
 A direct connection to the listener wants to go to the listener: it is refused, as Envoy would go on
 calling itself until it has no file left.  A listener on every address has to refuse its port at
@@ -14,6 +21,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from envoy.config.cluster.v3 import cluster_pb2
@@ -23,9 +31,10 @@ from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
 from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 
 from mesh.envoy import cluster, http, listener
-from mesh.envoy.passing import EVERYWHERE, Block, Passage, passages
+from mesh.envoy.passing import EVERYWHERE, Block, Passage, is_within, passages
 from mesh.envoy.proto import duration, typed
 from mesh.model.passthrough import HostProtocol, Passthrough, PassthroughMode
+from mesh.model.proxies import Capture
 
 CAPTURE: Final = "capture"
 """The listener's name."""
@@ -40,33 +49,67 @@ _HTTP2: Final = ("h2c",)
 _SPOKEN: Final = {HostProtocol.HTTP: _HTTP1, HostProtocol.HTTP2: _HTTP2}
 
 
-def capture_listener(
-    service: str, address: str, port: int, passthrough: Passthrough
-) -> listener_pb2.Listener:
-    """Return the listener of proxies of ``service`` that lets through what ``passthrough`` says.
+_HTTP_PORT: Final = 80
+_UNMET: Final = "no intention allows it, or no service has this address"
 
-    On the IPv6 address ``::`` it serves connections by IPv4 as well.
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """How captured connections to one service go on: by ``filter``.
+
+    ``addresses`` are the virtual ones of the service (IP literals).
+    """
+
+    filter: listener_components_pb2.Filter
+    addresses: tuple[str, ...]
+
+
+def capture_listener(
+    service: str,
+    place: Capture,
+    passthrough: Passthrough,
+    *,
+    doors: Sequence[Door] = (),
+    virtual: Sequence[Block] = (),
+) -> listener_pb2.Listener:
+    """Return the listener of proxies of ``service``: for services, and as ``passthrough`` says.
+
+    On the IPv6 address ``::`` it serves connections by IPv4 as well.  Whatever is called in the
+    blocks ``virtual`` and has no door is refused, however much may pass.
     """
     result = listener_pb2.Listener(
         name=CAPTURE,
-        address=listener.socket_address(address, port),
+        address=listener.socket_address(place.address, place.port),
         traffic_direction=listener.TrafficDirection.OUTBOUND,
     )
     result.per_connection_buffer_limit_bytes.value = listener.BUFFER_LIMIT
-    host = ipaddress.ip_address(address)
+    if place.also:
+        added = result.additional_addresses.add()
+        added.address.CopyFrom(listener.socket_address(place.also, place.port))
+    host = ipaddress.ip_address(place.address)
     if isinstance(host, ipaddress.IPv6Address) and host.is_unspecified:
         result.address.socket_address.ipv4_compat = True
-    own = EVERYWHERE if host.is_unspecified else (ipaddress.ip_network(address),)
+    own = EVERYWHERE if host.is_unspecified else tuple(map(ipaddress.ip_network, place.addresses))
     _listener_filter(result, "original_dst", original_dst_pb2.OriginalDst())
     found: list[Passage] = []
     if passthrough.mode is PassthroughMode.MATCHED:
-        found = list(passages(passthrough.matches, own_port=port, own=own))
+        found = list(passages(passthrough.matches, own_port=place.port, own=own))
         _inspect(result, found)
-    if passthrough.mode is not PassthroughMode.NONE:
+    named = {None, _HTTP_PORT, *(passage.port for passage in found)} - {place.port}
+    for port in sorted(named, key=lambda one: one or 0) if virtual else ():
+        result.filter_chains.extend(
+            _chain(door.filter, port, tuple(map(ipaddress.ip_network, door.addresses)))
+            for door in doors
+        )
+        refused = _unmet(service) if port == _HTTP_PORT else _refusing(service, _UNMET)
+        result.filter_chains.append(_chain(refused, port, virtual))
+    if passthrough.mode is not PassthroughMode.NONE or virtual:
         itself = _refusing(service, "is where the proxy captures connections")
-        result.filter_chains.append(_chain(itself, port, own))
+        # No service is at the proxy's own port: an address that nobody has is as good as another.
+        result.filter_chains.append(_chain(itself, place.port, (*own, *virtual)))
         for passage in found:
-            result.filter_chains.extend(_chains(service, passage))
+            elsewhere = tuple(one for one in passage.blocks if not is_within(one, virtual))
+            result.filter_chains.extend(_chains(service, replace(passage, blocks=elsewhere)))
     is_open = passthrough.mode is PassthroughMode.ALL
     rest = _passing() if is_open else _refusing(service, _why(passthrough))
     result.default_filter_chain.filters.append(rest)
@@ -133,6 +176,15 @@ def _refusing(service: str, why: str) -> Any:
         f"(name: %REQUESTED_SERVER_NAME%): {why}\n"
     )
     return listener.tcp_proxy(CAPTURE, cluster.NOBODY, log_format=line)
+
+
+def _unmet(service: str) -> Any:
+    """Answer 403 to whatever is asked of a service that ``service`` may not call."""
+    body = (
+        f"mesh: {service} may not call %REQ(:AUTHORITY)%: {_UNMET}. "
+        f"To allow it: mesh intention allow {service} SERVICE\n"
+    )
+    return http.refusing_manager(CAPTURE, refusal=body)
 
 
 def _why(passthrough: Passthrough) -> str:

@@ -150,12 +150,25 @@ def capturing_manager(
     passing.match.prefix = "/"
     passing.route.cluster = cluster
     passing.route.timeout.CopyFrom(duration(0))
+    _refuse_all(config, refusal)
+    manager.http_filters.append(router())
+    return manager_filter(manager)
+
+
+def refusing_manager(stat_prefix: str, *, refusal: str) -> listener_components_pb2.Filter:
+    """Answer every request with 403; ``refusal`` is the body, in Envoy's access log format."""
+    manager = base_manager(stat_prefix)
+    manager.route_config.name = stat_prefix
+    _refuse_all(manager.route_config, refusal)
+    manager.http_filters.append(router())
+    return manager_filter(manager)
+
+
+def _refuse_all(config: route_pb2.RouteConfiguration, refusal: str) -> None:
     refused = config.virtual_hosts.add(name="refused", domains=["*"]).routes.add()
     refused.match.prefix = "/"
     refused.direct_response.status = _FORBIDDEN
     refused.direct_response.body_format.text_format_source.inline_string = refusal
-    manager.http_filters.append(router())
-    return manager_filter(manager)
 
 
 def _route_to(name: str, cluster: str) -> route_pb2.RouteConfiguration:

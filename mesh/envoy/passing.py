@@ -76,9 +76,9 @@ def passages(
         named = {block for match in here for block in (*blocks[match], *EVERYWHERE)}
         grouped: dict[Allowed, list[Block]] = {}
         for block in sorted(named, key=_order):
-            if port == own_port and _is_within(block, own):
+            if port == own_port and is_within(block, own):
                 continue
-            allowed = _allowed([match for match in here if _is_within(block, blocks[match])])
+            allowed = _allowed([match for match in here if is_within(block, blocks[match])])
             grouped.setdefault(allowed, []).append(block)
         for allowed, together in grouped.items():
             if allowed != _NOTHING:
@@ -110,7 +110,7 @@ def _blocks(match: PassthroughMatch) -> tuple[Block, ...]:
     return (ipaddress.ip_network(match.value),)
 
 
-def _is_within(block: Block, outer: Collection[Block]) -> bool:
+def is_within(block: Block, outer: Collection[Block]) -> bool:
     """Whether ``block`` lies in one of ``outer``."""
     if isinstance(block, ipaddress.IPv4Network):
         return any(isinstance(one, ipaddress.IPv4Network) and block.subnet_of(one) for one in outer)

@@ -11,6 +11,7 @@ from mesh.envoy.resource import Resource
 from mesh.policies.kinds import proxy_patch
 from mesh.policies.kinds.proxy_patch import Operation, Patch
 from mesh.policies.selection import Selection
+from mesh.render.capture import Door
 from mesh.render.parts import Part
 from mesh.world.facets import Facet
 from mesh.world.snapshot import World
@@ -48,9 +49,14 @@ class Added(Part):
 
 
 def patched(parts: tuple[Part, ...], said: Selection) -> tuple[Part, ...]:
-    """Put ``parts`` under the patches among the policies ``said``."""
+    """Put ``parts`` under the patches among the policies ``said``.
+
+    A door renders nothing: what patches say of its listener is done there.
+    """
     changes = _patches(said, adding=False)
-    return tuple(Patched(part, changes) for part in parts) if changes else parts
+    if not changes:
+        return parts
+    return tuple(part if isinstance(part, Door) else Patched(part, changes) for part in parts)
 
 
 def added(said: Selection) -> tuple[Part, ...]:

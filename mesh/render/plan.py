@@ -14,7 +14,7 @@ from mesh.model.traffic import Forward, Traffic
 from mesh.policies.intentions.matching import Call
 from mesh.policies.intentions.verdict import can_connect, judge
 from mesh.policies.selection import Selection
-from mesh.render.capture import captured
+from mesh.render.capture import Door, HttpDoor, TcpDoor
 from mesh.render.inbound import Inbound
 from mesh.render.outbound import (
     Cluster,
@@ -26,6 +26,7 @@ from mesh.render.outbound import (
     TcpListener,
 )
 from mesh.render.parts import Part, Same
+from mesh.render.scope import Captured
 from mesh.routing.memo import Compositions
 from mesh.world.snapshot import World
 
@@ -38,14 +39,11 @@ Planned = tuple[Plan, frozenset[str]]
 def inbound(world: World, need: ProxyNeed, said: Selection, known: Compositions) -> Planned:
     """Choose the parts of the inbound side of ``need``, whom the policies ``said`` concern.
 
-    With them come those of what it captures, which is no upstream's affair.
-
     A policy may have the proxy itself call a service of the mesh, to count or to decide; such a
     call needs an intention as any other.
     """
-    capturing = captured(need, said)
     if need.inbound is None:
-        return capturing, frozenset()
+        return (), frozenset()
     traffic = known.inbound(need.service, said)
     parts: dict[Part, None] = {Inbound(need.service, need.inbound, Same(traffic)): None}
     services: set[str] = set()
@@ -58,25 +56,41 @@ def inbound(world: World, need: ProxyNeed, said: Selection, known: Compositions)
         shares = action.shares if isinstance(action, Forward) else ()
         for target in [share.target for share in shares if share.target not in denied][:1]:
             parts.update(dict.fromkeys(reached(world, asked.destinations[target], need, service)))
-    return (*parts, *capturing), frozenset(services)
+    return tuple(parts), frozenset(services)
 
 
-def outbound(world: World, need: ProxyNeed, upstream: Upstream, traffic: Traffic) -> Plan:
-    """Choose the parts by which ``need`` reaches ``upstream``, whose calls go as in ``traffic``."""
+def outbound(
+    world: World, need: ProxyNeed, upstream: Upstream | Captured, traffic: Traffic
+) -> Plan:
+    """Choose the parts by which ``need`` reaches ``upstream``, whose calls go as in ``traffic``.
+
+    What is captured has a door in the place of a listener of its own.
+    """
     refused = refusals(world, need.service, traffic)
     same = Same(traffic)
     parts: dict[Part, None] = {}
+    parts[_beginning(upstream, same, refused)] = None
     if traffic.protocol.is_http:
-        cors = any(route.cors is not None for route in traffic.routes)
-        parts[HttpListener(upstream, cors=cors)] = None
         parts[RouteTable(upstream.called, same, refused)] = None
-    else:
-        parts[TcpListener(upstream, same, refused)] = None
     denied = {target for target, _ in refused}
     for target, destination in traffic.destinations.items():
         if target not in denied:
             parts.update(dict.fromkeys(reached(world, destination, need)))
     return tuple(parts)
+
+
+def _beginning(
+    upstream: Upstream | Captured, traffic: Same[Traffic], refused: Refusals
+) -> HttpListener | TcpListener | Door:
+    is_http = traffic.value.protocol.is_http
+    cors = any(route.cors is not None for route in traffic.value.routes)
+    if isinstance(upstream, Upstream):
+        if is_http:
+            return HttpListener(upstream, cors=cors)
+        return TcpListener(upstream, traffic, refused)
+    if is_http:
+        return HttpDoor(upstream.called, cors=cors)
+    return TcpDoor(upstream.called, traffic, refused)
 
 
 def reached(

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from mesh.envoy.resource import TYPE_URLS, Snapshot
 from mesh.model.names import WILDCARD
 from mesh.model.proxies import ProxyNeed, Role
-from mesh.policies.selection import Selection
 from mesh.render import plan, roles
 from mesh.render.assembly import Kept, News, assemble, exclusive, renewed
+from mesh.render.capture import captured
 from mesh.render.patched import added, patched
+from mesh.render.scope import Captured, Scopes
+from mesh.render.session import EMPTY, Place, Session, Side, Slot
 from mesh.render.shelf import Shelf, remove
 from mesh.routing.chain import ChainError
 from mesh.routing.memo import Compositions
@@ -42,40 +43,6 @@ _PASSING: Final = frozenset(
 outside, and whether that is known."""
 
 
-class _Slot(NamedTuple):
-    """One upstream of a session (or its inbound side), as planned.
-
-    ``services`` are those whose instances it depends on; ``planned`` is false as long as some
-    of them are not known, and then ``kept`` is what it was before.
-    """
-
-    kept: tuple[Kept, ...]
-    services: frozenset[str]
-    planned: bool
-
-
-_EMPTY: Final = _Slot((), frozenset(), planned=False)
-
-
-@dataclass(slots=True)
-class _Session:
-    """One proxy.
-
-    ``slots`` are its inbound side, then its upstreams in order; ``asks`` are the services that
-    its inbound side calls itself.
-    """
-
-    need: ProxyNeed
-    said: Selection
-    slots: list[_Slot]
-    snapshot: Snapshot
-    asks: tuple[str, ...] = ()
-
-    def held(self) -> Iterator[Kept]:
-        """Yield every part it has, those that slots share more than once."""
-        return (kept for slot in self.slots for kept in slot.kept)
-
-
 class Renderer:
     """Snapshots for the connected proxies, kept true to a world that moves on."""
 
@@ -83,12 +50,14 @@ class Renderer:
         """Start from ``world`` with no session."""
         self.world = world
         self.compositions = Compositions(world)
-        self._sessions: dict[int, _Session] = {}
+        self._sessions: dict[int, Session] = {}
         self._shelf = Shelf(world)
         # Who must be looked at when the world moves: those that call a service, and that are one.
         self._callers: defaultdict[str, set[int]] = defaultdict(set)
         self._members: defaultdict[str, set[int]] = defaultdict(set)
         self._gateways: set[int] = set()
+        self._capturing: set[int] = set()
+        self._scopes = Scopes(world)
         self._depended: Counter[str] = Counter()
         self._needed: frozenset[str] | None = None
         self.broken = self._shelf.broken
@@ -110,19 +79,23 @@ class Renderer:
     def is_empty(self) -> bool:
         """Whether nothing is held for anybody."""
         held = (self._sessions, self._callers, self._members, self._gateways, self._depended)
-        return self._shelf.is_empty and self.compositions.is_empty and not any(held)
+        empty = self._shelf.is_empty and self.compositions.is_empty and self._scopes.is_empty
+        return empty and not any((*held, self._capturing))
 
     def connect(self, session: int, need: ProxyNeed) -> Snapshot:
         """Add ``session`` and return all it shall have."""
-        added = _Session(need, self.compositions.selection(need), [], {})
+        added = Session(need, self.compositions.selection(need), {}, {})
         self._sessions[session] = added
         self._members[need.service].add(session)
         if need.role is not Role.SIDECAR:
             self._gateways.add(session)
-        for upstream in need.upstreams:
-            self._callers[upstream.called].add(session)
-        added.slots = [_EMPTY] * (1 + len(need.upstreams))
-        for place in range(len(added.slots)):
+        if need.capture is not None:
+            self._capturing.add(session)
+        places: tuple[Place, ...] = (Side.OWN, *need.upstreams, *self._scopes.of(need))
+        added.slots = dict.fromkeys((*places, Side.CAPTURE), EMPTY)
+        for service in added.calls:
+            self._callers[service].add(session)
+        for place in added.slots:
             self._plan(session, added, place)
         added.snapshot = assemble(added.held(), TYPE_URLS)
         return added.snapshot
@@ -133,15 +106,18 @@ class Renderer:
         if gone is None:
             return
         self._gateways.discard(session)
-        slots, gone.slots = gone.slots, []
-        for slot in slots:
+        self._capturing.discard(session)
+        calls = gone.calls
+        slots, gone.slots = gone.slots, {}
+        for slot in slots.values():
             self._drop(session, gone, slot)
         remove(self._members, gone.need.service, session)
         if gone.need.service not in self._members:
             self.compositions.forget_callee(gone.need.service)
-            for place in range(len(slots)):
+            self._scopes.forget(gone.need.service)
+            for place in slots:
                 self.broken.pop(_described(gone.need, place), None)
-        for service in {upstream.called for upstream in gone.need.upstreams}.union(gone.asks):
+        for service in calls.union(gone.asks):
             self._calls_no_more(session, service)
 
     def advance(self, world: World, touched: Touched) -> dict[int, Snapshot]:
@@ -150,6 +126,8 @@ class Renderer:
         again = self.compositions.advance(world, touched)
         affected: defaultdict[int, News] = defaultdict(News)
         self._shelf.render_again(touched, affected)
+        if self._scopes.advance(world, touched):
+            self._scope_again(affected)
         self._plan_again(touched, again, affected)
         snapshots = {}
         for number, news in affected.items():
@@ -163,7 +141,7 @@ class Renderer:
     def is_complete(self, session: int) -> bool:
         """Tell whether the instances of every service that ``session`` depends on are known."""
         found = self._sessions[session]
-        return all(slot.planned or slot.kept for slot in found.slots)
+        return all(slot.planned or slot.kept for slot in found.slots.values())
 
     def snapshot(self, session: int) -> Snapshot | None:
         """Return what ``session`` shall have now, None if there is none of that number."""
@@ -176,29 +154,56 @@ class Renderer:
         """Plan what may turn on a touched facet; tell who has another plan."""
         for number, places in self._turning_on(touched, again):
             session = self._sessions[number]
-            for place in places:
-                before = session.slots[place].kept
-                self._plan(number, session, place)
-                now = session.slots[place].kept
-                if now is not before:
-                    affected[number].take(exclusive(before, now), exclusive(now, before))
+            for place in (*places, Side.CAPTURE):
+                self._plan_and_tell(number, session, place, affected)
+
+    def _scope_again(self, affected: Mapping[int, News]) -> None:
+        """Give those who capture a slot for each that they may call now, and for nobody else."""
+        for number in self._capturing:
+            session = self._sessions[number]
+            now = self._scopes.of(session.need)
+            before = [place for place in session.slots if isinstance(place, Captured)]
+            for place in set(before) - set(now):
+                slot = session.slots.pop(place)
+                affected[number].take(exclusive(slot.kept, ()), ())
+                self._drop(number, session, slot)
+                self.broken.pop(_described(session.need, place), None)
+                if place.called not in session.calls.union(session.asks):
+                    self._calls_no_more(number, place.called)
+            for place in now:
+                if place not in session.slots:
+                    session.slots[place] = EMPTY
+                    self._callers[place.called].add(number)
+                    self._plan_and_tell(number, session, place, affected)
+            self._plan_and_tell(number, session, Side.CAPTURE, affected)
+
+    def _plan_and_tell(
+        self, number: int, session: Session, place: Place, affected: Mapping[int, News]
+    ) -> None:
+        before = session.slots[place].kept
+        self._plan(number, session, place)
+        now = session.slots[place].kept
+        if now is not before:
+            affected[number].take(exclusive(before, now), exclusive(now, before))
 
     def _turning_on(
         self, touched: Touched, again: frozenset[str]
-    ) -> Iterator[tuple[int, Iterable[int]]]:
+    ) -> Iterator[tuple[int, Iterable[Place]]]:
         """Yield the sessions to look at, each with the places of its slots."""
         # Asked whatever else there is: it also notes who is concerned by other policies now.
         concerned = self._concerned(touched)
         whole = self._sessions.keys() if touched & _EVERYTHING else concerned
         for number in tuple(whole):
-            yield number, range(len(self._sessions[number].slots))
+            yield number, tuple(self._sessions[number].slots)
         callers = {number for service in again for number in self._callers.get(service, ())}
         for number in callers - whole:
             session = self._sessions[number]
-            places = [
-                place for place, one in enumerate(session.need.upstreams, 1) if one.called in again
+            places: list[Place] = [
+                place
+                for place in session.slots
+                if not isinstance(place, Side) and place.called in again
             ]
-            yield number, places if again.isdisjoint(session.asks) else [0, *places]
+            yield number, places if again.isdisjoint(session.asks) else [Side.OWN, *places]
 
     def _concerned(self, touched: Touched) -> set[int]:
         """Return who is looked at as a whole: other policies, or other entries of his own.
@@ -220,7 +225,7 @@ class Renderer:
                     found.add(number)
         return found
 
-    def _plan(self, number: int, session: _Session, place: int) -> None:
+    def _plan(self, number: int, session: Session, place: Place) -> None:
         """Plan one slot; what it has is another tuple if it has other parts."""
         former = session.slots[place]
         try:
@@ -234,7 +239,7 @@ class Renderer:
         if not known:
             # What there was stands; it goes on being followed beside what is waited for.
             held = frozenset(_instances_of(former.kept))
-            slot = _Slot(former.kept, services | held, planned=False)
+            slot = Slot(former.kept, services | held, planned=False)
             self._depend(services | held, former.services)
             session.slots[place] = slot
             return
@@ -245,24 +250,27 @@ class Renderer:
             return
         # Taken before the former is dropped: what both have keeps its rendering.
         kept = tuple([self._shelf.use(number, part) for part in chosen])
-        session.slots[place] = _Slot(kept, services, planned=True)
+        session.slots[place] = Slot(kept, services, planned=True)
         self._depend(services, frozenset())
         self._drop(number, session, former, kept)
 
     def _chosen(
-        self, number: int, session: _Session, place: int
+        self, number: int, session: Session, place: Place
     ) -> tuple[plan.Plan, frozenset[str]]:
         need, said = session.need, session.said
-        if place == 0:
-            self._ask(number, session)
-            parts, services = roles.own_side(self.world, need, said, self.compositions)
-            return (*patched(parts, said), *added(said)), services
-        upstream = need.upstreams[place - 1]
-        compiled = self.compositions.traffic(need.service, said, upstream.called)
-        parts = plan.outbound(self.world, need, upstream, compiled.traffic)
-        return patched(parts, said), compiled.services
+        match place:
+            case Side.OWN:
+                self._ask(number, session)
+                parts, services = roles.own_side(self.world, need, said, self.compositions)
+                return (*patched(parts, said), *added(said)), services
+            case Side.CAPTURE:
+                return patched(captured(need, said, session.doors), said), frozenset()
+            case called:
+                compiled = self.compositions.traffic(need.service, said, called.called)
+                parts = plan.outbound(self.world, need, called, compiled.traffic)
+                return patched(parts, said), compiled.services
 
-    def _ask(self, number: int, session: _Session) -> None:
+    def _ask(self, number: int, session: Session) -> None:
         """Note which services the inbound side of ``session`` calls itself."""
         need = session.need
         asks = roles.asked(self.world, need, session.said, self.compositions)
@@ -270,7 +278,7 @@ class Renderer:
             before, session.asks = session.asks, asks
             for service in asks:
                 self._callers[service].add(number)
-            for service in set(before) - {one.called for one in need.upstreams} - set(asks):
+            for service in set(before) - session.calls - set(asks):
                 self._calls_no_more(number, service)
 
     def _calls_no_more(self, number: int, service: str) -> None:
@@ -292,7 +300,7 @@ class Renderer:
                 self._needed = None
 
     def _drop(
-        self, number: int, session: _Session, former: _Slot, now: tuple[Kept, ...] = ()
+        self, number: int, session: Session, former: Slot, now: tuple[Kept, ...] = ()
     ) -> None:
         """Let go of what ``session`` had in a slot, where it has ``now``."""
         self._depend(frozenset(), former.services)
@@ -302,10 +310,10 @@ class Renderer:
             self._shelf.release(kept)
 
 
-def _described(need: ProxyNeed, place: int) -> str:
-    if place == 0:
-        return f"inbound side of {need.service}"
-    return f"calls of {need.service} to {need.upstreams[place - 1].called}"
+def _described(need: ProxyNeed, place: Place) -> str:
+    if isinstance(place, Side):
+        return f"{place.value} of {need.service}"
+    return f"calls of {need.service} to {place.called}"
 
 
 def _instances_of(kept: tuple[Kept, ...]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 
 from mesh.envoy.resource import Snapshot
+from mesh.model import need_metadata
 from mesh.model.identity import WorkloadId
 from mesh.model.proxies import GATEWAYS, METADATA_KEY, ProxyNeed
 from mesh.model.violations import InvalidInputError
@@ -278,7 +279,7 @@ class ProxyCall:
                 "object that says what the proxy needs",
             )
         try:
-            return ProxyNeed.from_metadata(MessageToDict(raw.struct_value))
+            return need_metadata.parse(MessageToDict(raw.struct_value))
         except InvalidInputError as error:
             raise self._refused(Status.INVALID_ARGUMENT, str(error)) from error
 

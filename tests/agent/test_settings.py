@@ -11,6 +11,7 @@ import pytest
 
 from mesh.agent.errors import SettingsError
 from mesh.agent.settings import AgentSettings
+from mesh.config import redirected
 from mesh.config.proxy import load_proxy
 from mesh.model.proxies import Capture, Inbound, Upstream
 from mesh.model.violations import InvalidInputError
@@ -42,7 +43,8 @@ def test_the_least_that_is_needed() -> None:
     ("given", "expected"),
     [
         (None, None),
-        ("127.0.0.1:15001", Capture("127.0.0.1", 15001)),
+        ("127.0.0.1:15001", Capture("127.0.0.1", 15001, "::1")),
+        ("127.0.0.2:15001", Capture("127.0.0.2", 15001)),
         ("[::]:15001", Capture("::", 15001)),
     ],
 )
@@ -50,6 +52,19 @@ def test_the_place_of_captured_connections_reaches_the_need(
     given: str | None, expected: Capture | None
 ) -> None:
     assert agent({**LEAST, "capture": given}).need("dc1").capture == expected
+
+
+def test_the_place_of_names_reaches_the_need() -> None:
+    capturing = {**LEAST, "capture": "127.0.0.1:15001"}
+    assert agent(capturing).need("dc1").dns is None
+    asked = agent({**capturing, "dns": "127.0.0.1:15053"}).need("dc1").dns
+    assert asked == Capture("127.0.0.1", 15053, "::1")
+
+
+def test_a_host_without_ipv6_has_the_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redirected, "_IPV6", "2001:db8::1")
+    found = agent({**LEAST, "capture": "127.0.0.1:15001"}).need("dc1").capture
+    assert found == Capture("127.0.0.1", 15001)
 
 
 def test_a_proxy_may_do_nothing_but_capture() -> None:
@@ -114,6 +129,8 @@ def test_the_environment_and_the_command_line_stand_over_the_file(
         ({"app": "localhost:80"}, ("IP address",)),
         ({"app": None}, ("nothing to do",)),
         ({"capture": "localhost:15001"}, ("capture", "IP address")),
+        ({"dns": "127.0.0.1:15053"}, ("dns", "only with capture")),
+        ({"capture": "127.0.0.1:1", "dns": "localhost:53"}, ("dns", "IP address")),
         ({"capture": "127.0.0.1:0"}, ("capture", "IP address")),
         ({"capture": "127.0.0.1:1", "upstreams": ["a:1"]}, ("another listener",)),
         ({"capture": "0.0.0.0:15006"}, ("another listener",)),

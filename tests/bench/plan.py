@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from mesh.model import need_metadata
 from mesh.model.proxies import ProxyNeed
 
 
@@ -37,7 +38,7 @@ def read_plan(path: Path) -> Plan:
     """
     raw = json.loads(path.read_text())
     members = tuple(
-        Member(ProxyNeed.from_metadata(one["need"]), one["certificate"], one["key"])
+        Member(need_metadata.parse(one["need"]), one["certificate"], one["key"])
         for one in raw["proxies"]
     )
     return Plan(raw["host"], raw["port"], raw["server_name"], raw["bundle"], members)

@@ -74,8 +74,11 @@ PROXY: Final[Mapping[str, str]] = {
     "address, else this host's address towards the zone.",
     "app": "Where the application listens. Without it, the proxy only calls.",
     "capture": "Where connections of the application arrive that are redirected to the proxy, by "
-    "convention `127.0.0.1:15001`, or `[::]:15001` for IPv6 as well; MeshPassthrough says which of "
-    "them pass. Without it, nothing is captured.",
+    "convention `127.0.0.1:15001` (and `[::1]:15001` with it): those to virtual addresses go to "
+    "services of the mesh, of the others MeshPassthrough says which pass. Without it, nothing is "
+    "captured.",
+    "dns": "Where questions (UDP) for names of the mesh arrive that are redirected to the proxy, "
+    "by convention `127.0.0.1:15053`: it answers with virtual addresses.",
     "upstreams": "Services that the application calls: `service:port` or `service:address:port`, "
     "the place on this host where it finds them.",
     "registration": "Who is told of the instance: the Consul agent of this host, the zone, nobody.",

@@ -12,6 +12,7 @@ import pytest
 from mesh.agent.envoy_process import find_envoy
 from mesh.agent.identity import bundle_secret, identity_secret
 from mesh.envoy import bootstrap, files
+from mesh.model import need_metadata
 from mesh.model.identity import ZoneId
 from mesh.model.proxies import METADATA_KEY, Inbound, ProxyNeed, Upstream
 from tests.agent.pki import Authority
@@ -62,7 +63,7 @@ def test_the_node_says_who_it_is_and_what_it_needs() -> None:
     node = bootstrap.live(PROXY)["node"]
     assert (node["id"], node["cluster"]) == ("web/web-1", "web")
     assert node["locality"] == {"zone": "dc1"}
-    assert ProxyNeed.from_metadata(node["metadata"][METADATA_KEY]) == NEED
+    assert need_metadata.parse(node["metadata"][METADATA_KEY]) == NEED
 
 
 def test_the_zone_must_prove_its_own_name_over_tls_1_3() -> None:

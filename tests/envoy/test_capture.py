@@ -23,6 +23,7 @@ from mesh.model.passthrough import (
     PassthroughMatch,
     PassthroughMode,
 )
+from mesh.model.proxies import Capture
 from tests.realenvoy import bootstrap, validated
 
 ALL, NONE = Passthrough(PassthroughMode.ALL), Passthrough(PassthroughMode.NONE)
@@ -59,7 +60,7 @@ def matched(*matches: PassthroughMatch) -> Passthrough:
 
 
 def built(passthrough: Passthrough, address: str = "127.0.0.1") -> Any:
-    return capture_listener("web", address, OWN_PORT, passthrough)
+    return capture_listener("web", Capture(address, OWN_PORT), passthrough)
 
 
 def inspectors(listener: Any) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from google.protobuf import json_format, struct_pb2
 
+from mesh.model import need_metadata
 from mesh.model.proxies import Capture, Inbound, ProxyNeed, Upstream
 from mesh.model.violations import InvalidInputError
 
@@ -16,6 +17,7 @@ NEED = ProxyNeed(
     Inbound("127.0.0.1", 15006, "::1", 8080),
     (Upstream("api", 9001), Upstream("db", 9002, "127.0.0.2")),
     capture=Capture("::", 15001),
+    dns=Capture("127.0.0.1", 15053, "::1"),
     metrics="[::1]:15020",
 )
 
@@ -23,12 +25,12 @@ NEED = ProxyNeed(
 def test_a_need_survives_envoys_struct() -> None:
     struct = struct_pb2.Struct()
     json_format.ParseDict(NEED.to_metadata(), struct)
-    assert ProxyNeed.from_metadata(json_format.MessageToDict(struct)) == NEED
+    assert need_metadata.parse(json_format.MessageToDict(struct)) == NEED
 
 
 def test_a_proxy_may_only_call() -> None:
     need = ProxyNeed("batch", "dc1", None)
-    assert ProxyNeed.from_metadata(need.to_metadata()) == need
+    assert need_metadata.parse(need.to_metadata()) == need
 
 
 def test_every_violation_is_reported_at_once() -> None:
@@ -44,10 +46,11 @@ def test_every_violation_is_reported_at_once() -> None:
             "nonsense",
         ],
         "capture": {"address": "localhost", "port": "x", "y": 1},
+        "dns": {"address": "::", "port": 53, "also": "here"},
         "extra": True,
     }
     with pytest.raises(InvalidInputError) as refused:
-        ProxyNeed.from_metadata(raw)
+        need_metadata.parse(raw)
     assert {violation.path for violation in refused.value.violations} == {
         "role",
         "service",
@@ -62,6 +65,7 @@ def test_every_violation_is_reported_at_once() -> None:
         "capture.address",
         "capture.port",
         "capture.y",
+        "dns.also",
         "extra",
     }
 
@@ -69,7 +73,7 @@ def test_every_violation_is_reported_at_once() -> None:
 @pytest.mark.parametrize("role", [{}, [], None, 7, "king"])
 def test_a_role_that_is_none_is_a_violation(role: object) -> None:
     with pytest.raises(InvalidInputError, match="unknown role"):
-        ProxyNeed.from_metadata({**NEED.to_metadata(), "role": role})
+        need_metadata.parse({**NEED.to_metadata(), "role": role})
 
 
 @pytest.mark.parametrize(
@@ -77,17 +81,17 @@ def test_a_role_that_is_none_is_a_violation(role: object) -> None:
 )
 def test_wrong_shapes_are_violations_not_crashes(raw: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError):
-        ProxyNeed.from_metadata(raw)
+        need_metadata.parse(raw)
 
 
 @pytest.mark.parametrize("place", [":15020", "10.0.0.7:1", "[fd00::1]:65535", ""])
 def test_where_the_agent_is_asked_is_an_address_or_the_proxys_own(place: str) -> None:
     need = ProxyNeed("web", "dc1", None, metrics=place)
-    assert ProxyNeed.from_metadata(need.to_metadata()).metrics == place
+    assert need_metadata.parse(need.to_metadata()).metrics == place
 
 
 @pytest.mark.parametrize("place", ["host:1", "10.0.0.7", "10.0.0.7:0", "10.0.0.7:x", ":70000", 7])
 def test_anything_else_is_refused(place: object) -> None:
     raw = {**ProxyNeed("web", "dc1", None).to_metadata(), "metrics": place}
     with pytest.raises(InvalidInputError, match="metrics"):
-        ProxyNeed.from_metadata(raw)
+        need_metadata.parse(raw)

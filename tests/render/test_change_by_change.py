@@ -50,6 +50,7 @@ from mesh.world.changes import (
     IntentionsChanged,
     PoliciesChanged,
     RolloutsChanged,
+    VirtualAddressesChanged,
     ZonesChanged,
 )
 from mesh.world.reduce import NOTHING, Touched, reduce
@@ -75,12 +76,23 @@ NEEDS = (
         capture=Capture("127.0.0.1", 15001),
     ),
     ProxyNeed("api", "dc1", PLACE, (Upstream("authz", 9001),), id="api-1"),
+    ProxyNeed(
+        "api",
+        "dc1",
+        PLACE,
+        id="api-2",
+        capture=Capture("127.0.0.1", 15001, "::1"),
+        dns=Capture("127.0.0.1", 15053, "::1"),
+    ),
     ProxyNeed(ZONE_GATEWAY, "dc1", PLACE, role=Role.ZONE_GATEWAY, id="in-1"),
     ProxyNeed(ZONE_EGRESS, "dc1", PLACE, role=Role.EGRESS, id="out-1"),
 )
 DIALLED = (ZONE_EGRESS, f"{OUTSIDE}db", f"{OUTSIDE}authz")
 SERVICES = ("web", "api", "db", "v", "authz", "cron")
 NAMES = st.sampled_from(SERVICES)
+ADDRESSES = {
+    name: (f"240.0.0.{number}", f"fd00::{number}") for number, name in enumerate(SERVICES, 1)
+}
 SUBSETS = {"v1": Subset(), "v2": Subset(only_passing=True)}
 
 DEFAULTS = st.dictionaries(
@@ -279,6 +291,9 @@ CHANGES: st.SearchStrategy[Change] = st.one_of(
         unique_by=lambda one: (one.source, one.destination),
     ).map(lambda found: IntentionsChanged.of(tuple(found))),
     st.builds(DefaultPolicyChanged, st.booleans()),
+    st.sets(NAMES).map(
+        lambda found: VirtualAddressesChanged({name: ADDRESSES[name] for name in found})
+    ),
     st.sampled_from([{}, {"west": WEST}, {"west": replace(WEST, gateways=())}]).map(ZonesChanged),
     st.builds(
         InstancesChanged,

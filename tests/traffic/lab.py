@@ -141,7 +141,7 @@ def _configuration() -> str:
         (LOCAL, _LOOPBACK, ""),
     ):
         need = ProxyNeed(f"web-{port}", "dc1", None, capture=Capture(address, port))
-        (part,) = captured(need, Selection((document(KIND, spec),) if spec else ()))
+        (part,) = captured(need, Selection((document(KIND, spec),) if spec else ()), ())
         for resource in part.render(World("dc1", "td")):
             message = unpack(resource)
             if resource.type_url == CLUSTER:

@@ -1,0 +1,74 @@
+"""What the renderer holds of one proxy: what it was planned, and for whom."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from mesh.envoy.resource import Snapshot
+from mesh.model.proxies import ProxyNeed, Upstream
+from mesh.policies.selection import Selection
+from mesh.render.assembly import Kept
+from mesh.render.capture import Door
+from mesh.render.scope import Captured
+
+
+class Side(enum.Enum):
+    """What a session has beside those that it calls."""
+
+    OWN = "inbound side"
+    CAPTURE = "capture side"
+    """Planned last: it is made of what was planned for those that are captured."""
+
+
+Place = Side | Upstream | Captured
+"""What a slot is for."""
+
+
+class Slot(NamedTuple):
+    """One side of a session, or one that it calls, as planned.
+
+    ``services`` are those whose instances it depends on; ``planned`` is false as long as some
+    of them are not known, and then ``kept`` is what it was before.
+    """
+
+    kept: tuple[Kept, ...]
+    services: frozenset[str]
+    planned: bool
+
+
+EMPTY: Final = Slot((), frozenset(), planned=False)
+"""What nothing was planned for yet."""
+
+
+@dataclass(slots=True)
+class Session:
+    """One proxy.
+
+    ``slots`` are its inbound side, its upstreams in order, and whom it may call by what it
+    captures; ``asks`` are the services that its inbound side calls itself.
+    """
+
+    need: ProxyNeed
+    said: Selection
+    slots: dict[Place, Slot]
+    snapshot: Snapshot
+    asks: tuple[str, ...] = ()
+
+    @property
+    def calls(self) -> set[str]:
+        """The services that its application may call."""
+        return {place.called for place in self.slots if not isinstance(place, Side)}
+
+    @property
+    def doors(self) -> Iterator[Door]:
+        """The doors of those that are captured, as far as they are planned."""
+        for place, slot in self.slots.items():
+            if isinstance(place, Captured):
+                yield from (one.part for one in slot.kept if isinstance(one.part, Door))
+
+    def held(self) -> Iterator[Kept]:
+        """Yield every part it has, those that slots share more than once."""
+        return (kept for slot in self.slots.values() for kept in slot.kept)
