@@ -52,6 +52,28 @@ class Application:
     child: Child
 
 
+@asynccontextmanager
+async def application(
+    estate: Estate, zone: str, name: str, *, protocol: str = "http", port: int = 0
+) -> AsyncIterator[Application]:
+    """Run an application beside ``estate`` that answers with the names of ``zone`` and itself."""
+    host = estate.host
+    port = port or host.free_ports(1)[0]
+    said = ["--zone", zone, "--name", name, "--protocol", protocol]
+    program = [sys.executable, "-m", "tests.zones.application", *said, "--listen", host.at(port)]
+    child = await start(
+        f"application {name}",
+        [*host.prefix, *program],
+        log=estate.directory / f"{name}.application.log",
+        environment=_ENVIRONMENT,
+    )
+    try:
+        await child.listens(port, host.address)
+        yield Application(host.address, port, child)
+    finally:
+        await child.stop()
+
+
 @dataclass(slots=True)
 class Zone:
     """One zone: its Consul, and what a test started there."""
@@ -78,19 +100,9 @@ class Zone:
         self, name: str, *, protocol: str = "http", port: int = 0
     ) -> Application:
         """Start an application that answers with the zone's name and its own."""
-        port = port or self.host.free_ports(1)[0]
-        said = ["--zone", self.name, "--name", name, "--protocol", protocol]
-        listen = ["--listen", self.host.at(port)]
-        program = [sys.executable, "-m", "tests.zones.application", *said, *listen]
-        child = await start(
-            f"application {name}",
-            [*self.host.prefix, *program],
-            log=self.estate.directory / f"{name}.application.log",
-            environment=_ENVIRONMENT,
+        found = await self._stack.enter_async_context(
+            application(self.estate, self.name, name, protocol=protocol, port=port)
         )
-        self._stack.push_async_callback(child.stop)
-        await child.listens(port, self.host.address)
-        found = Application(self.host.address, port, child)
         self.applications[name] = found
         return found
 
