@@ -12,7 +12,7 @@ from mesh.ca.peering import MAX_CHARACTERS
 from mesh.controlplane.api.model import Nothing, Wire
 from mesh.controlplane.api.route import AnyRoute, Call, Caller, Reads, Route
 from mesh.controlplane.peering.following import DOCUMENT
-from mesh.controlplane.peering.office import ESTABLISH, PeeringOffice
+from mesh.controlplane.peering.office import ESTABLISH, MAX_TTL, PeeringOffice
 from mesh.model import names
 from mesh.routing.exports import exports
 from mesh.sources.zones.peers import Invitation, Peer
@@ -26,7 +26,7 @@ class InvitationRequest(Wire):
     """A peering token to be made, for the zone that is called so."""
 
     name: ZoneName
-    ttl_seconds: Annotated[float, Field(gt=0)] = 3600
+    ttl_seconds: Annotated[float, Field(gt=0, le=MAX_TTL.total_seconds())] = 3600
 
 
 class InvitationAnswer(Wire):
