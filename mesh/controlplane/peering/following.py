@@ -126,8 +126,10 @@ class PeerZone(OtherZone):
         while True:
             known = self._known
             if known is None:
-                # Ended, or not readable: there is nobody to ask.
+                # Ended, or not readable: nobody is asked unless the same peering comes back.
                 await self._clock.sleep(backoff.next())
+                await self._recall()
+                index = 0
                 continue
             try:
                 found = await self._ask(known.zone, index)
@@ -178,7 +180,7 @@ class PeerZone(OtherZone):
 
     def _decoded(self, data: bytes) -> ZoneRecord | None:
         held = peers.parse(data, f"key {self._key}")
-        if isinstance(held, Invitation):
+        if isinstance(held, Invitation) or self._since not in {None, held.since}:
             return None
         self._since = held.since
         return held.record

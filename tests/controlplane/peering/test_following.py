@@ -154,6 +154,29 @@ async def test_a_peer_made_again_while_consul_fails_is_another(
         assert set(consul.writes[asked:]) == {made.since}
 
 
+async def test_a_record_that_cannot_be_read_for_a_while(sides: Sides, listener: Listener) -> None:
+    west, partner = await sides.peered()
+    await west.say("partner", "first")
+    async with Failing(partner.consul.address) as consul, Tasks("a term") as tasks:
+        tasks.spawn("follow", partner.peers(listener.clock, consul).run())
+        await listener.hears("first")
+        before = (await partner.consul.kv_get(WEST)).value
+        assert before is not None
+        await partner.consul.kv_put(WEST, b"of a later release")
+        await west.say("partner", "second")
+
+        async def refused() -> bool | None:
+            return True if consul.refused else None
+
+        await listener.comes("what is heard finds no place", refused)
+        held = (await partner.consul.kv_get(WEST)).value
+        assert held is not None
+        assert held.data == b"of a later release"
+        # Readable again, it is followed again.
+        await partner.consul.kv_put(WEST, before.data)
+        await listener.hears("second")
+
+
 async def test_what_has_ended_is_cleared_away(sides: Sides, listener: Listener) -> None:
     partner = sides.partner
     await partner.office.invite("early", HOUR, "here")
