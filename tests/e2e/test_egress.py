@@ -337,7 +337,7 @@ async def test_a_file_that_is_renewed_is_read_again(bed: Bed, tmp_path: Path) ->
 async def test_a_gateway_is_killed_under_load(bed: Bed) -> None:
     await bed.answered("payments", 200)
     later = await killed_under_load(bed.url("payments"), bed.gateways.pop("egress-1"))
-    assert later.failed == []
+    assert later.failed == 0, str(later)
 
 
 async def test_a_gateway_starts_without_the_zone(bed: Bed) -> None:

@@ -8,12 +8,9 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from http import HTTPStatus
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-
-import aiohttp
 
 from mesh.agent.state import StateDir
 from mesh.demo.estate import HOST, Estate, free_ports
@@ -21,10 +18,17 @@ from mesh.demo.processes import Child, start
 from mesh.model.proxies import GATEWAYS, Role
 from tests.agent.envoys import end_all
 from tests.traffic.waiting import until
+from tests.zones.load import Calls, Load
 
 _VARIABLES: Final = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "LANG": "C.UTF-8"}
 _RATE: Final = 200
 """Requests per second that a load has at least."""
+_MOST: Final = 2000.0
+"""Requests per second that a load has at most: more than callers manage here."""
+_SECONDS: Final = 60.0
+"""Seconds after which a load ends in any case."""
+_DIES_WITHIN: Final = 20.0
+"""Seconds that a gateway which is killed may take to be gone."""
 _NOTICED: Final = 0.25
 """Seconds that a caller's Envoy may take to read that a connection has ended; until then a call may
 still be sent on it."""
@@ -97,49 +101,26 @@ async def start_gateway(
     return Gateway(name, port, ready, state, child, log)
 
 
-@dataclass(slots=True)
-class Failures:
-    """Calls that were not answered with 200: when each began, and what came of it."""
-
-    sent: int = 0
-    failed: list[tuple[float, str]] = field(default_factory=list)
-
-
-async def killed_under_load(url: str, gateway: Gateway, *, callers: int = 12) -> Failures:
-    """Kill ``gateway`` while ``callers`` call ``url``; return what became of later calls.
+async def killed_under_load(url: str, gateway: Gateway, *, callers: int = 12) -> Calls:
+    """Kill ``gateway`` while ``callers`` call ``url``; return the calls that began later.
 
     Raises:
-        AssertionError: there were fewer than 200 calls a second.
+        AssertionError: there were fewer than 200 calls a second, or one failed that was not under
+            way when it happened.
+        TimeoutError: the gateway did not die.
 
     """
-    done = Failures()
-    goal = 300
-    reached = asyncio.Event()
-
-    async def call(session: aiohttp.ClientSession) -> None:
-        while not reached.is_set() or done.sent < goal:
-            began = time.monotonic()
-            async with session.get(url) as answer:
-                text = await answer.text()
-            done.sent += 1
-            if answer.status != HTTPStatus.OK:
-                done.failed.append((began, f"{answer.status} {text}"))
-            if done.sent >= goal:
-                reached.set()
-
-    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
-        for _ in range(callers):
-            group.create_task(call(session))
-        await reached.wait()
-        assert not done.failed
-        goal = done.sent + 2000
-        began, before = time.monotonic(), done.sent
-        reached.clear()
-        await gateway.kill()
+    async with Load({"calls": url}, rate=_MOST, callers=callers, seconds=_SECONDS) as load:
+        calls = load.calls["calls"]
+        await load.reach(300)
+        assert calls.failed == 0, str(calls)
+        began, before = time.monotonic(), calls.sent
+        async with asyncio.timeout(_DIES_WITHIN):
+            await gateway.kill()
         dead = time.monotonic()
-        await reached.wait()
-    rate = (done.sent - before) / (time.monotonic() - began)
+        await load.reach(2000)
+        rate = (calls.sent - before) / (time.monotonic() - began)
     assert rate > _RATE, f"{rate:.0f} requests/s"
     # Each caller had one call under way when it happened.
-    assert len(done.failed) <= callers, done.failed
-    return Failures(done.sent, [each for each in done.failed if each[0] > dead + _NOTICED])
+    assert calls.failed <= callers, str(calls)
+    return calls.since(dead + _NOTICED)
