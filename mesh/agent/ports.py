@@ -57,6 +57,8 @@ def own_address_towards(host: str, port: int) -> str:
 def _places(need: ProxyNeed) -> Iterable[tuple[str, str, int]]:
     if need.inbound is not None:
         yield "inbound", need.inbound.address, need.inbound.port
+    if need.capture is not None:
+        yield from (("capture", address, need.capture.port) for address in need.capture.addresses)
     for upstream in need.upstreams:
         yield f"upstream {upstream.service}", upstream.address, upstream.port
 

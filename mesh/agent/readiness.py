@@ -54,6 +54,10 @@ def expected(settings: AgentSettings) -> dict[str, str]:
     for each in settings.upstreams:
         name = f"outbound:{each.called}:{each.address}:{each.port}"
         listeners[name] = f"upstream {each.service} on {each.address}:{each.port}"
+    if settings.capture is not None:
+        listeners["capture"] = f"what is captured, on port {settings.capture.port}"
+    if settings.dns is not None:
+        listeners["names"] = f"questions for names, on port {settings.dns.port}"
     return listeners
 
 

@@ -1,4 +1,4 @@
-"""What only the leader of a zone does: addresses, reaping, rollouts, and the zone's document."""
+"""What only the leader of a zone does: give out addresses, reap, conduct, publish and follow."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from mesh.controlplane.rollouts.conductor import Conductor
 from mesh.controlplane.rollouts.store import RolloutStore
 from mesh.controlplane.vips import VirtualAddresses
 from mesh.model.identity import ZoneId
+from mesh.policies.kinds import external_service
 
 _VIPS_EVERY: Final = 2.0
 _VIPS_AGAIN: Final = 60.0
@@ -51,7 +52,8 @@ def duties(
         world, now = hub.world, clock.monotonic()
         # A peer's services are named with their zone, and could be any number.
         ours = [zone.services for zone in world.zones.values() if not zone.peer]
-        catalog = world.catalog.union(*ours)
+        outside = {name for kind, name in world.policies if kind == external_service.KIND.name}
+        catalog = world.catalog.union(outside, *ours)
         # Nothing is allocated, or released, before the catalog is known.
         if world.catalog and (catalog != settled[0] or now - settled[1] > _VIPS_AGAIN):
             await vips.reconcile(catalog, clock.now())

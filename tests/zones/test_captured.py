@@ -216,6 +216,24 @@ async def test_a_connection_outlives_what_becomes_of_others(bed: Bed) -> None:
             assert await asyncio.wait_for(reader.readline(), 5) == b"still there\n"
 
 
+async def test_an_external_service_has_a_name_too(bed: Bed) -> None:
+    async with application(bed.estate, "outside", "shop") as running:
+        document = {
+            "type": "MeshExternalService",
+            "name": "shop",
+            "spec": {
+                "match": {"protocol": "http"},
+                "endpoints": [{"address": running.address, "port": running.port}],
+            },
+        }
+        file = bed.estate.directory / "shop.yaml"
+        file.write_text(json.dumps(document))
+        await bed.estate.mesh(["apply", "-f", str(file)])
+        await bed.answered("http://shop.mesh/", "web may not call shop.mesh")
+        await bed.allow("shop")
+        await bed.answered("http://shop.mesh/", "outside")
+
+
 async def test_what_is_virtual_and_nobodys_goes_nowhere(bed: Bed) -> None:
     assert "no service has this address" in (await bed.curl("http://240.9.9.9/"))[1]
     assert await bed.curl("telnet://240.9.9.9:5432") == (0, "")
