@@ -8,6 +8,7 @@ the SNI's separator.)
 from __future__ import annotations
 
 import re
+from typing import Final
 
 WILDCARD = "*"
 """Any source or any destination of an intention."""
@@ -31,6 +32,9 @@ WAN_META = "mesh-wan"
 _SERVICE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62}[A-Za-z0-9])?")
 _ZONE = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
 _TRUST_DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,253}[a-z0-9])?")
+_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+_DNS_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
+_NUMERIC: Final = re.compile(r"[0-9.]+")
 
 
 class InvalidNameError(ValueError):
@@ -92,3 +96,8 @@ def sni(service: str, zone: str, domain: str, *, subset: str = "") -> str:
     """
     prefix = f"{subset}." if subset else ""
     return f"{prefix}{service}.default.{zone}.internal.{domain}"
+
+
+def is_dns_name(value: str) -> bool:
+    """Say whether ``value`` can be looked up; what looks like an IPv4 address cannot."""
+    return bool(_DNS_NAME.fullmatch(value)) and not _NUMERIC.fullmatch(value)

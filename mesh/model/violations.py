@@ -46,6 +46,11 @@ class Report:
         """Note that ``path`` is wrong because of ``message``."""
         self.found.append(Violation(path, message))
 
+    def refuse(self, path: str, message: str) -> InvalidInputError:
+        """Return the error that says this beside all that was noted."""
+        self.add(path, message)
+        return InvalidInputError(self.subject, tuple(self.found))
+
     def close(self) -> None:
         """Raise :class:`InvalidInputError` if anything was noted."""
         if self.found:

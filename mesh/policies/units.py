@@ -30,9 +30,6 @@ from mesh.policies.shape import Strict
 _DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
 _EACH: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _UNITS: Final = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
-_DNS_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
-_NUMERIC: Final = re.compile(r"[0-9.]+")
 _TEN_YEARS: Final = 315_360_000
 _PATHS: Final = {
     "Exact": PathKind.EXACT,
@@ -280,11 +277,6 @@ class HeaderModifier(Strict):
             set=tuple((each.name, literal(each.value)) for each in self.set),
             remove=self.remove,
         )
-
-
-def is_dns_name(value: str) -> bool:
-    """Say whether ``value`` can be looked up; what looks like an IPv4 address cannot."""
-    return bool(_DNS_NAME.fullmatch(value)) and not _NUMERIC.fullmatch(value)
 
 
 def literal(value: str) -> str:

@@ -14,7 +14,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from mesh.model.names import WILDCARD, InvalidNameError, service_name, zone_name
+from mesh.model.names import WILDCARD, service_name, zone_name
 from mesh.policies.document import Document
 from mesh.policies.kind import Kind, Violations
 from mesh.policies.shape import EVERY_PROXY, ProxyRef, Strict
@@ -22,17 +22,11 @@ from mesh.policies.spec import Spec
 
 
 def _service(value: str) -> str:
-    try:
-        return value if value == WILDCARD else service_name(value)
-    except InvalidNameError as error:
-        raise ValueError(str(error)) from error
+    return value if value == WILDCARD else service_name(value)
 
 
 def _zone(value: str) -> str:
-    try:
-        return value if value == WILDCARD else zone_name(value)
-    except InvalidNameError as error:
-        raise ValueError(str(error)) from error
+    return value if value == WILDCARD else zone_name(value)
 
 
 def _peer(value: str) -> str:

@@ -12,12 +12,13 @@ from cryptography import x509
 from pydantic import AfterValidator, Field, model_validator
 
 from mesh.model.destinations import External, Host
+from mesh.model.names import is_dns_name
 from mesh.model.services import Protocol
 from mesh.policies.document import Document
 from mesh.policies.kind import Kind
 from mesh.policies.shape import EVERY_PROXY, ProxyRef, Strict
 from mesh.policies.spec import Spec
-from mesh.policies.units import Port, is_dns_name
+from mesh.policies.units import Port
 
 
 def _address(value: str) -> str:

@@ -14,6 +14,7 @@ from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 
+from mesh.model.names import is_dns_name
 from mesh.model.passthrough import (
     HostKind,
     HostProtocol,
@@ -25,7 +26,7 @@ from mesh.policies.document import Document
 from mesh.policies.kind import Kind
 from mesh.policies.shape import Strict
 from mesh.policies.spec import Spec
-from mesh.policies.units import Port, is_dns_name
+from mesh.policies.units import Port
 
 
 class HostMatch(Strict):

@@ -81,9 +81,7 @@ def parse(data: bytes, subject: str) -> ZoneDocument:
     try:
         raw = msgspec.json.decode(data)
     except msgspec.DecodeError as error:
-        report.add("", f"is not JSON: {error}")
-        report.close()
-        raise AssertionError from error  # the report has raised
+        raise report.refuse("", f"is not JSON: {error}") from error
     found = read(raw, report)
     report.close()
     return found

@@ -72,16 +72,12 @@ def parse(data: bytes, subject: str) -> Invitation | Peer:
     try:
         held = msgspec.json.decode(data, type=_Held)
     except msgspec.DecodeError as error:
-        report.add("", f"is not a record of a peer: {error}")
-        report.close()
-        raise AssertionError from error  # the report has raised
+        raise report.refuse("", f"is not a record of a peer: {error}") from error
     if held.peer is not None and held.invited is None:
         found = record.parse(json.dumps(held.peer.record).encode(), subject)
         return Peer(found, held.peer.since)
     if held.invited is None or held.peer is not None:
-        report.add("", "is neither an invitation nor a peer")
-        report.close()
-        raise AssertionError  # the report has raised
+        raise report.refuse("", "is neither an invitation nor a peer")
     return Invitation(held.invited.token_id, held.invited.expires_at)
 
 

@@ -75,9 +75,7 @@ def parse(data: bytes, subject: str) -> ZoneRecord:
         held = msgspec.json.decode(data, type=_Record)
         document = read(held.document, report)
     except msgspec.DecodeError as error:
-        report.add("", f"is not a record of a zone: {error}")
-        report.close()
-        raise AssertionError from error  # the report has raised
+        raise report.refuse("", f"is not a record of a zone: {error}") from error
     report.close()
     return ZoneRecord(
         document,
@@ -104,15 +102,9 @@ def parse_zone(raw: Raw) -> Zone:
     pair: KeyValue = raw[_PAIR]
     zone = parse(pair.data, f"key {pair.key}").zone
     if zone.name != pair.key.removeprefix(PREFIX):
-        report = Report(f"key {pair.key}")
-        report.add("document.zone", f"is {zone.name!r}, which is not the zone that the key names")
-        report.close()
+        message = f"is {zone.name!r}, which is not the zone that the key names"
+        raise Report(f"key {pair.key}").refuse("document.zone", message)
     return zone
-
-
-def in_order(zones: Mapping[str, Zone]) -> dict[str, Zone]:
-    """Return ``zones``, the nearest first."""
-    return {zone.name: zone for zone in sorted(zones.values(), key=lambda one: one.rank)}
 
 
 class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,8 +6,8 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator
 
+from mesh.model.names import is_dns_name
 from mesh.policies.intentions.paths import normalise
-from mesh.policies.units import is_dns_name
 
 _WILDCARD: Final = "*."
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -17,6 +16,7 @@ from mesh.model.edge import (
     Exposed,
     default_host,
 )
+from mesh.model.names import is_dns_name
 from mesh.sources.consul.entries.fields import Entry
 from mesh.sources.consul.entries.headers import header_edits
 from mesh.sources.consul.entries.kinds import INGRESS_GATEWAY
@@ -24,8 +24,6 @@ from mesh.sources.consul.problems import Raw
 
 _PROTOCOLS: Final = ("tcp", "http", "http2", "grpc")
 _LARGEST_PORT: Final = 65_535
-_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
-_HOST: Final = re.compile(rf"(?=.{{1,253}}\Z)(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
 _BREAKERS: Final = (
     "MaxConnections",
     "MaxPendingRequests",
@@ -45,7 +43,7 @@ def parse_ingress(raw: Raw) -> Edge:
     """
     entry = Entry(INGRESS_GATEWAY, raw)
     name = entry.fields.name("Name")
-    secure = _tls(entry.fields)
+    secure = _tls(entry.fields, default=False)
     defaults = entry.fields.child("Defaults")
     if defaults is not None:
         _refuse(defaults, _BREAKERS, _LIMITED)
@@ -60,11 +58,11 @@ def parse_ingress(raw: Raw) -> Edge:
     return Edge(name, tuple(listeners))
 
 
-def _tls(fields: Fields) -> bool:
+def _tls(fields: Fields, *, default: bool) -> bool:
     said = fields.child("TLS")
     if said is None:
-        return False
-    enabled = said.boolean("Enabled")
+        return default
+    enabled = default if said.raw("Enabled") is None else said.boolean("Enabled")
     _refuse(said, ("SDS", "TLSMinVersion", "TLSMaxVersion", "CipherSuites"), _OF_POLICY)
     said.close()
     return enabled
@@ -82,10 +80,8 @@ def _listener(said: Fields, *, secure: bool) -> EdgeListener:
     if not 0 < port <= _LARGEST_PORT:
         said.wrong("Port", f"expected a port, 1 to {_LARGEST_PORT}")
     is_http = said.choice("Protocol", _PROTOCOLS, "tcp") != "tcp"
-    own = said.child("TLS")
-    if own is not None:
-        # A listener's own word holds over the entry's, as in Consul.
-        secure = _tls_of_listener(own, secure=secure)
+    # A listener's own word holds over the entry's, as in Consul.
+    secure = _tls(said, default=secure)
     services = tuple(_services(said, is_http=is_http, secure=secure))
     if not services:
         said.wrong("Services", "is required: at least one service")
@@ -101,13 +97,6 @@ def _listener(said: Fields, *, secure: bool) -> EdgeListener:
         said.wrong("Protocol", "TLS of a tcp listener is ended by no gateway: use a MeshGateway")
     plain = EdgeProtocol.HTTP if is_http else EdgeProtocol.TCP
     return EdgeListener(port, EdgeProtocol.HTTPS if secure and is_http else plain, services)
-
-
-def _tls_of_listener(said: Fields, *, secure: bool) -> bool:
-    enabled = secure if said.raw("Enabled") is None else said.boolean("Enabled")
-    _refuse(said, ("SDS", "TLSMinVersion", "TLSMaxVersion", "CipherSuites"), _OF_POLICY)
-    said.close()
-    return enabled
 
 
 def _services(said: Fields, *, is_http: bool, secure: bool) -> Iterator[Exposed]:
@@ -147,5 +136,5 @@ def _check_host(item: Fields, place: str, host: str, *, secure: bool) -> None:
     if host == ANY_HOST:
         if secure:
             item.wrong(place, "'*' cannot be with TLS: a certificate needs names")
-    elif not _HOST.fullmatch(host):
+    elif not is_dns_name(host.removeprefix("*.")):
         item.wrong(place, f"{host!r} is no host: write shop.example.com or *.example.com")
