@@ -18,8 +18,9 @@ test: setup tools
 	$(BIN)/pytest
 
 # What the tests need beside the environment: commands, and the Debian packages that have them.
-# (Consul is fetched by tests/testbed/consul.sh.)
-TOOLS := apt-get:apt dpkg-deb:dpkg systemd-analyze:systemd nft:nftables ip:iproute2
+# (Consul is fetched by tests/testbed/consul.sh, hosts are made by tests/testbed/vmhost.sh.)
+TOOLS := apt-get:apt dpkg-deb:dpkg systemd-analyze:systemd nft:nftables ip:iproute2 \
+  mmdebstrap:mmdebstrap systemd-nspawn:systemd-container ssh:openssh-client nsenter:util-linux
 
 tools:
 	@for tool in $(TOOLS); do \
