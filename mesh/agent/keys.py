@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
@@ -97,6 +97,36 @@ def server_inspect(chain: str, key: str) -> dict[str, str]:
     return _validity(leaf)
 
 
+def server_chain(leaf: str, issuers: Sequence[str]) -> dict[str, str]:
+    """Return ``leaf`` and those of ``issuers`` that lead towards a root, each above the one before.
+
+    A root is the client's own: whoever sends it along only makes the handshake longer.
+
+    Raises:
+        ValueError: one of them cannot be read.
+
+    """
+    found = [x509.load_pem_x509_certificates(leaf.encode())[0]]
+    above = [one for pem in issuers for one in x509.load_pem_x509_certificates(pem.encode())]
+    between = [one for one in above if not _signed_by(one, one)]
+    while True:
+        nearer = (one for one in between if one not in found and _signed_by(found[-1], one))
+        issuer = next(nearer, None)
+        if issuer is None:
+            break
+        found.append(issuer)
+    pem = (one.public_bytes(serialization.Encoding.PEM).decode() for one in found)
+    return {"chain": "".join(pem)}
+
+
+def _signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
 def _validity(leaf: x509.Certificate) -> dict[str, str]:
     return {
         "not_before": leaf.not_valid_before_utc.isoformat(),
@@ -110,6 +140,8 @@ def answer(question: dict[str, Any]) -> dict[str, str]:
     try:
         if question["do"] == "server request":
             return server_request(question["names"])
+        if question["do"] == "server chain":
+            return server_chain(question["leaf"], question["issuers"])
         if question["do"] == "server inspect":
             return server_inspect(question["chain"], question["key"])
         if question["do"] == "inspect":

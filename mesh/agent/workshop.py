@@ -84,6 +84,22 @@ class Workshop:
             )
         return said["key"], said["csr"]
 
+    async def server_chain(self, leaf: str, issuers: Sequence[str], place: str) -> str:
+        """Return ``leaf`` and behind it those of ``issuers`` (PEM, any order) above it, no root.
+
+        Raises:
+            AgentError: what ``place`` signed cannot be read.
+
+        """
+        question = {"do": "server chain", "leaf": leaf, "issuers": list(issuers)}
+        said = await self._asked(question)
+        if "error" in said:
+            raise AgentError(
+                f"what {place} signed cannot be used: {said['error']}",
+                "Is it a role of a PKI mount?",
+            )
+        return said["chain"]
+
     async def server_inspect(self, chain: str, key: str, place: str) -> Validity:
         """Check that ``chain``, found at ``place``, begins with a certificate of ``key``.
 

@@ -174,7 +174,8 @@ class Certificates:
         with Workshop() as workshop:
             if kept.source.keep is Keep.PKI:
                 key, request = await workshop.server_request(kept.source.names)
-                chain = await self._vault.sign(kept.source, request)
+                leaf, issuers = await self._vault.sign(kept.source, request)
+                chain = await workshop.server_chain(leaf, issuers, kept.source.place)
             else:
                 chain, key = await self._vault.read(kept.source)
                 if kept.held is not None and (chain, key) == (kept.held.chain, kept.held.key):

@@ -58,8 +58,11 @@ class Vault:
             )
         return f"{chain.strip()}\n", f"{key.strip()}\n"
 
-    async def sign(self, source: CertificateSource, request: str) -> str:
-        """Return the chain of the certificate that a role signs for ``request`` (a CSR, PEM).
+    async def sign(self, source: CertificateSource, request: str) -> tuple[str, tuple[str, ...]]:
+        """Return the certificate that a role signs for ``request`` (a CSR), and who may be above.
+
+        All are PEM.  Those above stand in whatever order Vault has them, perhaps twice, perhaps
+        with the root: ``ca_chain`` has a root only if Vault was given it, and may be empty.
 
         Raises:
             VaultError: it signs nothing of the kind.
@@ -73,11 +76,10 @@ class Vault:
         }
         said = await self._ask("POST", f"{source.mount}/sign/{source.path}", body, source)
         leaf, above = said.get("certificate"), said.get("ca_chain") or []
-        if not isinstance(leaf, str) or not isinstance(above, list):
+        issuers = [*above, said.get("issuing_ca") or ""] if isinstance(above, list) else [above]
+        if not isinstance(leaf, str) or not all(isinstance(each, str) for each in issuers):
             raise VaultError(f"{source.place} signed nothing", "Is it a role of a PKI mount?")
-        # A root is the client's own; whoever sends it along only makes the handshake longer.
-        issuers = [str(each).strip() for each in above][: max(0, len(above) - 1)]
-        return "".join(f"{each}\n" for each in (leaf.strip(), *issuers))
+        return leaf, tuple(each for each in issuers if each.strip())
 
     async def _ask(
         self, method: str, path: str, body: object, source: CertificateSource
