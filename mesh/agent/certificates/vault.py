@@ -19,6 +19,8 @@ _FORBIDDEN: Final = 403
 _ABSENT: Final = 404
 _SHARE: Final = 2 / 3
 """Of a token's life after which another is asked for."""
+_LIFE: Final = 3600.0
+"""Seconds after which another is asked for if Vault names no end."""
 
 
 class VaultError(AgentError):
@@ -92,7 +94,7 @@ class Vault:
                 continue
             break
         if answer.ok:
-            return _data(answer)
+            return _member(answer, "data")
         remedy = "See Vault's audit log."
         if answer.status == _FORBIDDEN:
             how = "read" if method == "GET" else "update"
@@ -114,16 +116,22 @@ class Vault:
             "secret_id": _secret(settings.secret_id_file, "AppRole's secret id"),
         }
         answer = await self._request("POST", f"auth/{settings.approle_mount}/login", body, "")
-        auth = answer.json().get("auth") if answer.ok else None
-        if not isinstance(auth, Mapping) or not isinstance(auth.get("client_token"), str):
+        if not answer.ok:
             raise VaultError(
                 f"Vault at {settings.address} does not let the AppRole in: "
                 f"{answer.status}{_why(answer)}",
                 "Are vault.auth.approle's files of this gateway's role, and is the secret id "
                 "still valid?",
             )
-        seconds = float(auth.get("lease_duration") or 3600)
-        self._token = _Token(auth["client_token"], self._clock.monotonic() + seconds * _SHARE)
+        auth = _member(answer, "auth")
+        token, seconds = auth.get("client_token"), auth.get("lease_duration") or _LIFE
+        # The HTTP library refuses other texts by an error of its own, and quotes them.
+        plain = isinstance(token, str) and token.isascii() and token.isprintable()
+        if not plain or not token or not isinstance(seconds, int | float):
+            raise VaultError(
+                f"Vault at {settings.address} answers a login with no token", "Is it Vault?"
+            )
+        self._token = _Token(str(token), self._clock.monotonic() + seconds * _SHARE)
         return self._token.text
 
     async def _request(self, method: str, path: str, body: object, token: str) -> http.Response:
@@ -154,13 +162,13 @@ class Vault:
             ) from error
 
 
-def _data(answer: http.Response) -> Mapping[str, Any]:
+def _member(answer: http.Response, name: str) -> Mapping[str, Any]:
     try:
         said = answer.json()
     except http.RequestError as error:
         raise VaultError(f"Vault's answer cannot be read: {error}", "Is it Vault?") from error
-    data = said.get("data") if isinstance(said, Mapping) else None
-    return data if isinstance(data, Mapping) else {}
+    found = said.get(name) if isinstance(said, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def _why(answer: http.Response) -> str:
