@@ -10,7 +10,8 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import random
@@ -39,6 +40,8 @@ _FIRST_ANSWER: Final = 1.5
 """Seconds that a question waits for the first certificate."""
 _LONGEST_NAP: Final = 60.0
 _JITTER: Final = 0.1
+_WORKSHOPS: Final = 2
+"""Child processes at once: each takes 30 MB, and a gateway may start with all its certificates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ class _Kept:
     held: Held | None = None
     jitter: float = 0.0
     complaint: str = ""
+    request: tuple[str, str] | None = None
+    """A key and its signing request that no role has signed yet."""
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once it is known whether there is a certificate."""
 
@@ -89,6 +94,7 @@ class Certificates:
         self._draw = draw
         self._kept: dict[str, _Kept] = {}
         self._new: asyncio.Queue[_Kept] = asyncio.Queue()
+        self._places = asyncio.Semaphore(_WORKSHOPS)
 
     async def run(self) -> None:
         """Follow what is asked for; runs forever."""
@@ -149,7 +155,7 @@ class Certificates:
             try:
                 await self._renew(kept)
             except (AgentError, OSError) as error:  # a full disk passes too
-                self._complain(kept, str(error))
+                self._complain(kept, str(error) or type(error).__name__)
                 kept.settled.set()
                 await self._clock.sleep(backoff.next())
             else:
@@ -171,15 +177,13 @@ class Certificates:
     async def _renew(self, kept: _Kept) -> None:
         if self._vault is None:
             raise VaultError("this gateway knows no Vault", "Give it vault.address and vault.auth.")
-        with Workshop() as workshop:
-            if kept.source.keep is Keep.PKI:
-                key, request = await workshop.server_request(kept.source.names)
-                leaf, issuers = await self._vault.sign(kept.source, request)
-                chain = await workshop.server_chain(leaf, issuers, kept.source.place)
-            else:
-                chain, key = await self._vault.read(kept.source)
-                if kept.held is not None and (chain, key) == (kept.held.chain, kept.held.key):
-                    return
+        if kept.source.keep is Keep.PKI:
+            chain, key = await self._signed(self._vault, kept)
+        else:
+            chain, key = await self._vault.read(kept.source)
+            if kept.held is not None and (chain, key) == (kept.held.chain, kept.held.key):
+                return
+        async with self._workshop() as workshop:
             validity = await workshop.server_inspect(chain, key, kept.source.place)
         self._state.write(file_of(kept.source), secret(kept.source.name, chain, key))
         kept.held, kept.jitter = _held(chain, key, validity), self._draw()
@@ -192,18 +196,39 @@ class Certificates:
             },
         )
 
-    async def _stored(self, source: CertificateSource) -> Held | None:
-        content = self._state.read(file_of(source))
-        if content is None:
-            return None
-        try:
-            chain, key = read_secret(content)
+    async def _signed(self, vault: Vault, kept: _Kept) -> tuple[str, str]:
+        """Return a chain that a role signed, and the key.
+
+        A key waits for the day when Vault answers, and nobody waits for its process meanwhile.
+        """
+        if kept.request is None:
+            async with self._workshop() as workshop:
+                kept.request = await workshop.server_request(kept.source.names)
+        key, request = kept.request
+        leaf, issuers = await vault.sign(kept.source, request)
+        kept.request = None
+        async with self._workshop() as workshop:
+            return await workshop.server_chain(leaf, issuers, kept.source.place), key
+
+    @asynccontextmanager
+    async def _workshop(self) -> AsyncIterator[Workshop]:
+        async with self._places:
             with Workshop() as workshop:
+                yield workshop
+
+    async def _stored(self, source: CertificateSource) -> Held | None:
+        try:
+            content = self._state.read(file_of(source))
+            if content is None:
+                return None
+            chain, key = read_secret(content)
+            async with self._workshop() as workshop:
                 validity = await workshop.server_inspect(chain, key, source.place)
-        except (AgentError, ValueError, KeyError, TypeError, IndexError) as error:
+        except (AgentError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            reason = str(error) or type(error).__name__
             logger.warning(
                 "a stored certificate cannot be used",
-                extra={"source": source.place, "reason": str(error)},
+                extra={"source": source.place, "reason": reason},
             )
             return None
         return _held(chain, key, validity)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -44,6 +44,8 @@ class FakeVault:
     backdated: timedelta = timedelta(seconds=30)
     open: asyncio.Event = field(default_factory=asyncio.Event)
     """Logins are answered while it is set."""
+    watch: Callable[[str], object] = str
+    """Hears each path that is asked for."""
     authority: Authority = field(default_factory=lambda: Authority("clients.test"))
     _port: int = 0
 
@@ -92,6 +94,7 @@ class FakeVault:
             body = await reader.readexactly(length)
             path = head.split(" ")[1].removeprefix("/v1/")
             self.asked[path] += 1
+            self.watch(path)
             if path == LOGIN:
                 await self.open.wait()
             status, said = self.answers.get(path) or self._answer(path, body)
