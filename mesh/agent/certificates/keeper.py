@@ -22,7 +22,7 @@ from mesh.agent.errors import AgentError
 from mesh.agent.identity import SECRET_TYPE
 from mesh.agent.settings import AgentSettings
 from mesh.agent.state import StateDir
-from mesh.agent.workshop import Validity, Workshop
+from mesh.agent.workshop import Workshop
 from mesh.aio.backoff import Backoff
 from mesh.aio.clock import Clock
 from mesh.aio.tasks import Tasks
@@ -40,6 +40,8 @@ _FIRST_ANSWER: Final = 1.5
 """Seconds that a question waits for the first certificate."""
 _LONGEST_NAP: Final = 60.0
 _JITTER: Final = 0.1
+_SOONEST: Final = timedelta(seconds=5)
+"""However short a certificate's life, or however wrong a clock."""
 _WORKSHOPS: Final = 2
 """Child processes at once: each takes 30 MB, and a gateway may start with all its certificates."""
 
@@ -50,7 +52,7 @@ class Held:
 
     chain: str
     key: str
-    not_before: datetime
+    fetched_at: datetime
     not_after: datetime
 
     @property
@@ -59,8 +61,12 @@ class Held:
         return hashlib.sha256(f"{self.chain}{self.key}".encode()).hexdigest()[:16]
 
     def renew_at(self, jitter: float) -> datetime:
-        """Return when to have the next one signed: half way through, up to a tenth earlier."""
-        return self.not_before + (self.not_after - self.not_before) * (0.5 - _JITTER * jitter)
+        """Return when to have the next one signed: half way through, up to a tenth earlier.
+
+        Counted from when we had it: a role dates it back, by half a minute unless told otherwise.
+        """
+        left = self.not_after - self.fetched_at
+        return self.fetched_at + max(left * (0.5 - _JITTER * jitter), _SOONEST)
 
 
 @dataclass(slots=True)
@@ -185,8 +191,9 @@ class Certificates:
                 return
         async with self._workshop() as workshop:
             validity = await workshop.server_inspect(chain, key, kept.source.place)
-        self._state.write(file_of(kept.source), secret(kept.source.name, chain, key))
-        kept.held, kept.jitter = _held(chain, key, validity), self._draw()
+        kept.held = Held(chain, key, self._clock.now(), validity.not_after)
+        kept.jitter = self._draw()
+        self._state.write(file_of(kept.source), secret(kept.source.name, kept.held))
         logger.info(
             "certificate for clients",
             extra={
@@ -221,7 +228,7 @@ class Certificates:
             content = self._state.read(file_of(source))
             if content is None:
                 return None
-            chain, key = read_secret(content)
+            chain, key, fetched_at = read_secret(content)
             async with self._workshop() as workshop:
                 validity = await workshop.server_inspect(chain, key, source.place)
         except (AgentError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
@@ -231,7 +238,7 @@ class Certificates:
                 extra={"source": source.place, "reason": reason},
             )
             return None
-        return _held(chain, key, validity)
+        return Held(chain, key, fetched_at or validity.not_before, validity.not_after)
 
     def _complain(self, kept: _Kept, reason: str) -> None:
         one_line = " ".join(reason.split())
@@ -260,16 +267,24 @@ def resource(name: str, chain: str, key: str) -> dict[str, Any]:
     }
 
 
-def secret(name: str, chain: str, key: str) -> bytes:
-    """Return the SDS file with a certificate."""
-    return json.dumps({"resources": [resource(name, chain, key)]}).encode()
+def secret(name: str, held: Held) -> bytes:
+    """Return the file with a certificate: Envoy's SDS, and when it was fetched."""
+    fetched_at = held.fetched_at.isoformat()
+    found = {"fetched_at": fetched_at, "resources": [resource(name, held.chain, held.key)]}
+    return json.dumps(found).encode()
 
 
-def read_secret(content: bytes) -> tuple[str, str]:
-    """Return what :func:`secret` wrote; raises ValueError, KeyError, TypeError or IndexError."""
-    found = json.loads(content)["resources"][0]["tls_certificate"]
-    return found["certificate_chain"]["inline_string"], found["private_key"]["inline_string"]
+def read_secret(content: bytes) -> tuple[str, str, datetime | None]:
+    """Return chain, key and when it was fetched from what :func:`secret` wrote.
 
+    An agent before this one did not write the last.
 
-def _held(chain: str, key: str, validity: Validity) -> Held:
-    return Held(chain, key, validity.not_before, validity.not_after)
+    Raises:
+        ValueError, KeyError, TypeError, IndexError: it is no such file.
+
+    """
+    said = json.loads(content)
+    found = said["resources"][0]["tls_certificate"]
+    at = said.get("fetched_at")
+    chain, key = found["certificate_chain"]["inline_string"], found["private_key"]["inline_string"]
+    return chain, key, None if at is None else datetime.fromisoformat(at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from mesh.agent.certificates.keeper import Held
 from mesh.agent.settings import AgentSettings
 from mesh.agent.settings import Vault as Settings
 from mesh.agent.state import StateDir
-from mesh.aio.clock import Clock
+from mesh.aio.clock import Clock, ManualClock
 from mesh.aio.tasks import Tasks
 from mesh.model.certificates import CertificateSource
 from tests.waiting import until
@@ -22,6 +23,7 @@ class Keeper:
     """A gateway's certificates."""
 
     certificates: Certificates
+    clock: Clock
 
     async def held(self, source: CertificateSource) -> Held:
         """Ask as Envoy does until there is a certificate."""
@@ -34,6 +36,12 @@ class Keeper:
 
         await until(ask, what=f"there is a certificate from {source.place}")
         return found[0]
+
+    async def rests(self, certificates: int = 1) -> None:
+        """Wait until all that is kept waits for a :class:`ManualClock`."""
+        assert isinstance(self.clock, ManualClock)
+        async with asyncio.timeout(10):
+            await self.clock.sleeping(certificates)
 
     async def complains(self, source: CertificateSource, text: str) -> None:
         """Ask as Envoy does until it is said why there is no certificate."""
@@ -62,4 +70,4 @@ async def keeper(
     certificates = Certificates(agent, state, clock, lambda: draw)
     async with Tasks("keeper") as tasks:
         tasks.spawn("keep", certificates.run(), forever=True)
-        yield Keeper(certificates)
+        yield Keeper(certificates, clock)

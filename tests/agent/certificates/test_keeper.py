@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+from datetime import timedelta
 from pathlib import Path
+
+import pytest
 
 from mesh.agent.state import StateDir
 from mesh.aio.clock import ManualClock
@@ -30,7 +33,7 @@ async def test_many_certificates_take_two_processes_at_a_time(
     vault: FakeVault, state: StateDir, clock: ManualClock
 ) -> None:
     sources = [
-        CertificateSource(Keep.PKI, "pki", "edge", (f"{number}.test",)) for number in range(6)
+        CertificateSource(Keep.PKI, "pki", "edge", (f"{number}.test",)) for number in range(4)
     ]
     before, most = children(), 0
 
@@ -56,7 +59,48 @@ async def test_a_secret_that_is_as_it_was_takes_no_process(
         await found.held(SHOP)
         path = "secret/data/shop"
         await until(lambda: vault.asked[path] == 1)
-        await clock.sleeping(1)
+        await found.rests()
         await clock.advance(70)
         await until(lambda: vault.asked[path] == 2)
     assert set(seen) == {0}
+
+
+@pytest.mark.parametrize(
+    # Half of twenty seconds, a twentieth of them earlier; and the least there is.
+    ("lives", "renewed_at"),
+    [(20, 9.0), (4, 5.0), (-60, 5.0)],
+)
+async def test_a_short_life_is_renewed_at_its_half_and_not_in_a_hot_loop(
+    vault: FakeVault, state: StateDir, clock: ManualClock, lives: float, renewed_at: float
+) -> None:
+    asked: list[float] = []
+    vault.lives, vault.backdated = timedelta(seconds=lives), timedelta(minutes=2)
+    vault.watch = lambda path: asked.append(clock.monotonic()) if "/sign/" in path else None
+    async with keeper(vault.settings, state, clock) as found:
+        first = await found.held(SIGNED)
+        await found.rests()
+        await clock.advance(renewed_at - 0.1)
+        await clock.advance(0.1)
+
+        async def renewed() -> bool:
+            return (await found.held(SIGNED)).version != first.version
+
+        await until(renewed)
+    assert asked == [0.0, pytest.approx(renewed_at)]
+
+
+async def test_when_it_was_fetched_is_known_to_the_next_agent(
+    vault: FakeVault, state: StateDir, clock: ManualClock
+) -> None:
+    vault.lives, vault.backdated = timedelta(seconds=60), timedelta(minutes=2)
+    async with keeper(vault.settings, state, clock) as found:
+        first = await found.held(SIGNED)
+        await found.rests()
+    await clock.advance(10)
+    async with keeper(vault.settings, state, clock) as found:
+        assert await found.held(SIGNED) == first
+        await found.rests()
+        await clock.advance(10)
+        await found.rests()
+        assert await found.held(SIGNED) == first
+    assert vault.asked["pki/sign/edge"] == 1
