@@ -14,7 +14,8 @@ import logging
 from http import HTTPStatus
 from typing import Final
 
-from mesh.agent.certificates.keeper import Certificates, resource
+from mesh.agent.certificates.copies import resource
+from mesh.agent.certificates.keeper import Certificates
 from mesh.agent.identity import SECRET_TYPE
 from mesh.agent.state import StateDir
 from mesh.envoy.files import CERTIFICATES_SOCKET

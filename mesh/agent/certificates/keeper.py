@@ -7,19 +7,17 @@ Envoy has not asked for in ten minutes belongs to no listener any more and is fo
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from random import random
-from typing import Any, Final
+from typing import Final
 
+from mesh.agent.certificates.copies import Held, file_of, read_secret, secret
 from mesh.agent.certificates.vault import Vault, VaultError
 from mesh.agent.errors import AgentError
-from mesh.agent.identity import SECRET_TYPE
 from mesh.agent.settings import AgentSettings
 from mesh.agent.state import StateDir
 from mesh.agent.workshop import Workshop
@@ -39,34 +37,8 @@ _STALE: Final = 15.0
 _FIRST_ANSWER: Final = 1.5
 """Seconds that a question waits for the first certificate."""
 _LONGEST_NAP: Final = 60.0
-_JITTER: Final = 0.1
-_SOONEST: Final = timedelta(seconds=5)
-"""However short a certificate's life, or however wrong a clock."""
 _WORKSHOPS: Final = 2
 """Child processes at once: each takes 30 MB, and a gateway may start with all its certificates."""
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A certificate that Envoy may have.  ``version`` differs whenever its content does."""
-
-    chain: str
-    key: str
-    fetched_at: datetime
-    not_after: datetime
-
-    @property
-    def version(self) -> str:
-        """What tells it from the one of before."""
-        return hashlib.sha256(f"{self.chain}{self.key}".encode()).hexdigest()[:16]
-
-    def renew_at(self, jitter: float) -> datetime:
-        """Return when to have the next one signed: half way through, up to a tenth earlier.
-
-        Counted from when we had it: a role dates it back, by half a minute unless told otherwise.
-        """
-        left = self.not_after - self.fetched_at
-        return self.fetched_at + max(left * (0.5 - _JITTER * jitter), _SOONEST)
 
 
 @dataclass(slots=True)
@@ -76,6 +48,10 @@ class _Kept:
     held: Held | None = None
     jitter: float = 0.0
     complaint: str = ""
+    stored: bool = True
+    """Whether ``held`` is in the state directory too."""
+    unstored: str = ""
+    """Why it is not, as was told."""
     request: tuple[str, str] | None = None
     """A key and its signing request that no role has signed yet."""
     settled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -156,11 +132,12 @@ class Certificates:
             due = self._due(kept)
             if due > 0:
                 await self._clock.sleep(min(due, _LONGEST_NAP))
+                self._store(kept)
                 if due > _LONGEST_NAP:
                     continue
             try:
                 await self._renew(kept)
-            except (AgentError, OSError) as error:  # a full disk passes too
+            except (AgentError, OSError) as error:  # a lack of processes passes too
                 self._complain(kept, str(error) or type(error).__name__)
                 kept.settled.set()
                 await self._clock.sleep(backoff.next())
@@ -168,6 +145,7 @@ class Certificates:
                 kept.complaint = ""
                 kept.settled.set()
                 backoff.reset()
+                self._store(kept)
                 if kept.source.keep is Keep.KV:
                     await self._clock.sleep(self._refresh * (0.75 + 0.5 * self._draw()))
         del self._kept[kept.source.name]
@@ -192,8 +170,7 @@ class Certificates:
         async with self._workshop() as workshop:
             validity = await workshop.server_inspect(chain, key, kept.source.place)
         kept.held = Held(chain, key, self._clock.now(), validity.not_after)
-        kept.jitter = self._draw()
-        self._state.write(file_of(kept.source), secret(kept.source.name, kept.held))
+        kept.jitter, kept.stored = self._draw(), False
         logger.info(
             "certificate for clients",
             extra={
@@ -202,6 +179,28 @@ class Certificates:
                 "not_after": validity.not_after.isoformat(),
             },
         )
+
+    def _store(self, kept: _Kept) -> None:
+        """Write a copy for the day when Vault does not answer; a disk that is full now passes."""
+        if kept.stored or kept.held is None:
+            return
+        file = file_of(kept.source)
+        try:
+            self._state.write(file, secret(kept.source.name, kept.held))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            if reason != kept.unstored:
+                logger.warning(
+                    "certificate for clients served, but not stored: with this agent it is gone",
+                    extra={
+                        "source": kept.source.place,
+                        "file": str(self._state.path / file),
+                        "reason": reason,
+                    },
+                )
+            kept.unstored = reason
+        else:
+            kept.stored, kept.unstored = True, ""
 
     async def _signed(self, vault: Vault, kept: _Kept) -> tuple[str, str]:
         """Return a chain that a role signed, and the key.
@@ -248,43 +247,3 @@ class Certificates:
                 "certificate for clients not renewed",
                 extra={"source": kept.source.place, "reason": one_line},
             )
-
-
-def file_of(source: CertificateSource) -> str:
-    """Return the name of the file that ``source`` is kept in."""
-    return f"certificate-{hashlib.sha256(source.name.encode()).hexdigest()[:24]}.json"
-
-
-def resource(name: str, chain: str, key: str) -> dict[str, Any]:
-    """Return the certificate as Envoy's SDS has it."""
-    return {
-        "@type": SECRET_TYPE,
-        "name": name,
-        "tls_certificate": {
-            "certificate_chain": {"inline_string": chain},
-            "private_key": {"inline_string": key},
-        },
-    }
-
-
-def secret(name: str, held: Held) -> bytes:
-    """Return the file with a certificate: Envoy's SDS, and when it was fetched."""
-    fetched_at = held.fetched_at.isoformat()
-    found = {"fetched_at": fetched_at, "resources": [resource(name, held.chain, held.key)]}
-    return json.dumps(found).encode()
-
-
-def read_secret(content: bytes) -> tuple[str, str, datetime | None]:
-    """Return chain, key and when it was fetched from what :func:`secret` wrote.
-
-    An agent before this one did not write the last.
-
-    Raises:
-        ValueError, KeyError, TypeError, IndexError: it is no such file.
-
-    """
-    said = json.loads(content)
-    found = said["resources"][0]["tls_certificate"]
-    at = said.get("fetched_at")
-    chain, key = found["certificate_chain"]["inline_string"], found["private_key"]["inline_string"]
-    return chain, key, None if at is None else datetime.fromisoformat(at)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from mesh.agent.certificates import Certificates
-from mesh.agent.certificates.keeper import Held
+from mesh.agent.certificates.copies import Held
 from mesh.agent.settings import AgentSettings
 from mesh.agent.settings import Vault as Settings
 from mesh.agent.state import StateDir

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mesh.agent.certificates.copies import file_of
 from mesh.agent.state import StateDir
 from mesh.aio.clock import ManualClock
 from mesh.aio.tasks import Tasks
@@ -104,3 +105,37 @@ async def test_when_it_was_fetched_is_known_to_the_next_agent(
         await found.rests()
         assert await found.held(SIGNED) == first
     assert vault.asked["pki/sign/edge"] == 1
+
+
+async def test_a_disk_that_takes_no_copy_keeps_nobody_from_being_served(
+    vault: FakeVault, state: StateDir, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = state.path / file_of(SIGNED)
+    file.mkdir()
+    async with keeper(vault.settings, state, clock) as found:
+        held = await found.held(SIGNED)
+        await found.rests()
+        for _ in range(3):
+            await clock.advance(60)
+        assert await found.held(SIGNED) == held
+        # Once, not at each try.
+        (told,) = (one for one in caplog.records if "not stored" in one.message)
+        said = vars(told)
+        assert (said["file"], said["source"]) == (str(file), "Vault's pki/edge")
+        assert said["reason"] == "Is a directory"
+        assert found.certificates.complaints() == ()
+        file.rmdir()
+        await clock.advance(60)
+    async with keeper(vault.settings, state, clock) as found:
+        assert await found.held(SIGNED) == held
+    assert vault.asked["pki/sign/edge"] == 1
+
+
+async def test_a_copy_that_cannot_be_read_is_fetched_anew(
+    vault: FakeVault, state: StateDir, clock: ManualClock
+) -> None:
+    chain, key = vault.leaf("shop.test")
+    vault.keep("shop", chain, key)
+    (state.path / file_of(SHOP)).mkdir()
+    async with keeper(vault.settings, state, clock) as found:
+        assert (await found.held(SHOP)).chain == chain
