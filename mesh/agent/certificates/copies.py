@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -14,6 +15,8 @@ from typing import Any, Final
 from mesh.agent.identity import SECRET_TYPE
 from mesh.model.certificates import CertificateSource
 
+COPY: Final = re.compile(r"certificate-[0-9a-f]{24}\.json|\.certificate-[0-9a-f]{24}\.json\.new")
+"""What the file of a copy is called, and that of one whose writing was cut short."""
 _JITTER: Final = 0.1
 _SOONEST: Final = timedelta(seconds=5)
 """However short a certificate's life, or however wrong a clock."""

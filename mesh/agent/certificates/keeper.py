@@ -15,7 +15,7 @@ from datetime import timedelta
 from random import random
 from typing import Final
 
-from mesh.agent.certificates.copies import Held, file_of, read_secret, secret
+from mesh.agent.certificates.copies import COPY, Held, file_of, read_secret, secret
 from mesh.agent.certificates.vault import Vault, VaultError
 from mesh.agent.errors import AgentError
 from mesh.agent.settings import AgentSettings
@@ -81,6 +81,7 @@ class Certificates:
     async def run(self) -> None:
         """Follow what is asked for; runs forever."""
         async with Tasks("certificates for clients") as tasks:
+            tasks.spawn("sweep", self._sweep(), forever=True)
             while True:
                 kept = await self._new.get()
                 tasks.spawn(kept.source.name, self._follow(kept))
@@ -149,7 +150,23 @@ class Certificates:
                 if kept.source.keep is Keep.KV:
                     await self._clock.sleep(self._refresh * (0.75 + 0.5 * self._draw()))
         del self._kept[kept.source.name]
-        self._state.remove(file_of(kept.source))
+
+    async def _sweep(self) -> None:
+        """Remove copies that nobody needs, of certificates forgotten now or before this agent."""
+        while True:
+            # Time enough for Envoy to ask for all that it has.
+            await self._clock.sleep(_FORGOTTEN)
+            needed = {file_of(kept.source) for kept in self._kept.values()}
+            for file in sorted(self._state.path.glob("*certificate-*")):
+                if not COPY.fullmatch(file.name) or file.name in needed:
+                    continue
+                try:
+                    self._state.remove(file.name)
+                except OSError as error:
+                    logger.warning(
+                        "a certificate's copy that nobody needs cannot be removed",
+                        extra={"file": str(file), "reason": error.strerror or str(error)},
+                    )
 
     def _due(self, kept: _Kept) -> float:
         """Return the seconds until it should be fetched again."""

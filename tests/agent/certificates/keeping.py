@@ -38,10 +38,10 @@ class Keeper:
         return found[0]
 
     async def rests(self, certificates: int = 1) -> None:
-        """Wait until all that is kept waits for a :class:`ManualClock`."""
+        """Wait until all that is kept, and the sweeping, waits for a :class:`ManualClock`."""
         assert isinstance(self.clock, ManualClock)
         async with asyncio.timeout(10):
-            await self.clock.sleeping(certificates)
+            await self.clock.sleeping(certificates + 1)
 
     async def complains(self, source: CertificateSource, text: str) -> None:
         """Ask as Envoy does until it is said why there is no certificate."""

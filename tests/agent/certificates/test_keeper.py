@@ -139,3 +139,40 @@ async def test_a_copy_that_cannot_be_read_is_fetched_anew(
     (state.path / file_of(SHOP)).mkdir()
     async with keeper(vault.settings, state, clock) as found:
         assert (await found.held(SHOP)).chain == chain
+
+
+async def test_copies_that_nobody_asks_for_are_swept(
+    vault: FakeVault, state: StateDir, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    vault.keep("shop", *vault.leaf("shop.test"))
+    async with keeper(vault.settings, state, clock) as found:
+        await asyncio.gather(found.held(SIGNED), found.held(SHOP))
+        await found.rests(2)
+    state.write("proof.json", "another's")
+    (state.path / f".{file_of(SHOP)}.new").write_text("cut short")
+    stuck = state.path / file_of(CertificateSource(Keep.KV, "secret", "stuck"))
+    stuck.mkdir()
+    copies = {file_of(SHOP), file_of(SIGNED), stuck.name}
+
+    def kept() -> set[str]:
+        return {file.name for file in state.path.glob("*certificate-*")}
+
+    assert kept() == {*copies, f".{file_of(SHOP)}.new"}
+    # Another agent, whose Envoy asks for one of the two, and for neither in the end.
+    async with keeper(vault.settings, state, clock) as found:
+        await found.rests(0)
+        await clock.advance(60)
+        await found.held(SHOP)
+        await found.rests()
+        await clock.advance(530)
+        assert kept() == {*copies, f".{file_of(SHOP)}.new"}
+        await clock.advance(20)
+        assert kept() == {file_of(SHOP), stuck.name}
+        assert str(stuck) in {vars(one).get("file") for one in caplog.records}
+
+        async def forgotten() -> bool:
+            await clock.advance(60)
+            return kept() == {stuck.name}
+
+        await until(forgotten)
+    assert (state.path / "proof.json").exists()
