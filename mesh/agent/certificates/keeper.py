@@ -16,7 +16,8 @@ from random import random
 from typing import Final
 
 from mesh.agent.certificates.copies import COPY, Held, file_of, read_secret, secret
-from mesh.agent.certificates.vault import Vault, VaultError
+from mesh.agent.certificates.session import VaultError
+from mesh.agent.certificates.vault import Vault
 from mesh.agent.errors import AgentError
 from mesh.agent.settings import AgentSettings
 from mesh.agent.state import StateDir
