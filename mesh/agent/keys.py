@@ -18,7 +18,6 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 
 def new_key() -> str:
@@ -33,13 +32,8 @@ def new_key() -> str:
 
 def signing_request(key: str, uri: str) -> str:
     """Return a CSR by ``key`` that asks for ``uri`` and nothing else."""
-    private = serialization.load_pem_private_key(key.encode(), None)
-    if not isinstance(private, ec.EllipticCurvePrivateKey):
-        raise TypeError("the enrolment key is not an elliptic curve key")
     names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)])
-    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
-    request = builder.add_extension(names, critical=True).sign(private, hashes.SHA256())
-    return request.public_bytes(serialization.Encoding.PEM).decode()
+    return _request(_private(key), names)
 
 
 def inspect(chain: str, key: str, uri: str) -> dict[str, str]:
@@ -66,21 +60,10 @@ def inspect(chain: str, key: str, uri: str) -> dict[str, str]:
 
 
 def server_request(names: Sequence[str]) -> dict[str, str]:
-    """Return a new key and its CSR for a server of the DNS ``names``."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    """Return a new key and its CSR for a server of the DNS ``names``; whoever signs names it."""
+    key = new_key()
     found = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
-    request = builder.add_extension(found, critical=False).sign(key, hashes.SHA256())
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    return {
-        "key": pem.decode(),
-        "csr": request.public_bytes(serialization.Encoding.PEM).decode(),
-    }
+    return {"key": key, "csr": _request(_private(key), found)}
 
 
 def server_inspect(chain: str, key: str) -> dict[str, str]:
@@ -125,6 +108,19 @@ def _signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
+
+
+def _private(key: str) -> ec.EllipticCurvePrivateKey:
+    private = serialization.load_pem_private_key(key.encode(), None)
+    if not isinstance(private, ec.EllipticCurvePrivateKey):
+        raise TypeError("the enrolment key is not an elliptic curve key")
+    return private
+
+
+def _request(key: ec.EllipticCurvePrivateKey, names: x509.SubjectAlternativeName) -> str:
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    request = builder.add_extension(names, critical=True).sign(key, hashes.SHA256())
+    return request.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def _validity(leaf: x509.Certificate) -> dict[str, str]:

@@ -11,6 +11,9 @@ from mesh.aio.clock import Clock
 from mesh.model.certificates import CertificateSource
 
 _ABSENT: Final = 404
+_BAD: Final = 400
+_LONGEST: Final = 64
+"""Characters of a common name (RFC 5280, appendix A.1); clients look at the others alone."""
 
 
 class Vault:
@@ -48,9 +51,10 @@ class Vault:
             VaultError: it signs nothing of the kind.
 
         """
+        common = _common(source)
         body: dict[str, Any] = {
             "csr": request,
-            "common_name": source.names[0],
+            **({"common_name": common} if common else {}),
             "alt_names": ",".join(source.names),
             **({"ttl": f"{source.ttl}s"} if source.ttl else {}),
         }
@@ -73,7 +77,17 @@ class Vault:
             remedy = f'The gateway\'s policy needs {how} on "{path}".'
         elif answer.status == _ABSENT:
             remedy = "Is the mount's name right, is it version 2, and is there such a secret?"
+        elif answer.status == _BAD and source.names and not _common(source):
+            remedy = (
+                f"A name longer than {_LONGEST} characters is no common name: the role needs "
+                "require_cn=false."
+            )
         raise VaultError(f"{source.place}: Vault answered {answer.status}{why(answer)}", remedy)
+
+
+def _common(source: CertificateSource) -> str:
+    """Return which of the names may be the common name too; none if all are too long."""
+    return next((name for name in source.names if len(name) <= _LONGEST), "")
 
 
 def _listed(fields: Mapping[str, Any]) -> str:

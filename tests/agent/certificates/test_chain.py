@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from mesh.agent import keys
 from mesh.agent.settings import Vault as Settings
@@ -16,6 +17,8 @@ from tests.agent.certificates.fakevault import Link
 from tests.agent.certificates.keeping import keeper
 from tests.realvault import RealVault
 
+ROOTED = {"common_name": "root", "ttl": "1h", "key_type": "ec"}
+LONG = f"{'a' * 63}.test"
 ROOT = Link.signed("root")
 UPPER = Link.signed("upper", ROOT)
 LOWER = Link.signed("lower", UPPER)
@@ -58,8 +61,10 @@ async def test_a_real_pkis_intermediate_is_shown_whether_or_not_it_was_given_its
     top, low = f"top-{rooted}", f"low-{rooted}"
     for mount in (top, low):
         real.write(f"sys/mounts/{mount}", {"type": "pki"})
-    root = real.write(f"{top}/root/generate/internal", {"common_name": "root", "ttl": "1h"})
-    asked = real.write(f"{low}/intermediate/generate/internal", {"common_name": "issuer"})
+    root = real.write(f"{top}/root/generate/internal", ROOTED)
+    asked = real.write(
+        f"{low}/intermediate/generate/internal", {"common_name": "issuer", "key_type": "ec"}
+    )
     signed = real.write(
         f"{top}/root/sign-intermediate", {"csr": asked.data["csr"], "format": "pem"}
     )
@@ -77,3 +82,29 @@ async def test_a_real_pkis_intermediate_is_shown_whether_or_not_it_was_given_its
         chain = (await found.held(source)).chain
     _, *shown = x509.load_pem_x509_certificates(chain.encode())
     assert shown == [x509.load_pem_x509_certificate(issuer.encode())]
+
+
+@pytest.mark.parametrize("names", [(LONG,), (LONG, "short.test"), ("short.test",)])
+async def test_a_real_pki_signs_names_too_long_to_be_a_common_name(
+    real: RealVault, state: StateDir, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    mount = f"long-{len(names)}-{len(names[0])}"
+    real.write(f"sys/mounts/{mount}", {"type": "pki"})
+    real.write(f"{mount}/root/generate/internal", ROOTED)
+    role = {"allow_any_name": True, "key_type": "ec", "max_ttl": "10m"}
+    real.write(f"{mount}/roles/edge", role)
+    token = tmp_path / "token"
+    token.write_text(real.root_token)
+    settings, clock = Settings(address=real.address, token_file=token), SystemClock()
+    source = CertificateSource(Keep.PKI, mount, "edge", names)
+    async with keeper(settings, state, clock) as found:
+        if names == (LONG,):
+            # The role insists on a common name until it is told not to.
+            await found.complains(source, "the role needs require_cn=false")
+            real.write(f"{mount}/roles/edge", {**role, "require_cn": False})
+        chain = (await found.held(source)).chain
+    leaf, *_ = x509.load_pem_x509_certificates(chain.encode())
+    shown = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert set(shown.get_values_for_type(x509.DNSName)) == set(names)
+    common = [one.value for one in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    assert common == (["short.test"] if "short.test" in names else [])
