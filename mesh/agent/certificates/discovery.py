@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import Final
 
 from mesh.agent.certificates.copies import resource
-from mesh.agent.certificates.keeper import Certificates
+from mesh.agent.certificates.keeper import MOST, Certificates
 from mesh.agent.identity import SECRET_TYPE
 from mesh.agent.state import StateDir
 from mesh.envoy.files import CERTIFICATES_SOCKET
@@ -34,11 +34,12 @@ Answer = tuple[HTTPStatus, bytes]
 
 async def serve(certificates: Certificates, state: StateDir) -> None:
     """Answer what Envoy asks, and keep ``certificates``; runs forever."""
+    told: dict[str, str] = {}
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(_PATIENCE):
-                writer.write(_encoded(*await _answer(reader, certificates)))
+                writer.write(_encoded(*await _answer(reader, certificates, told)))
                 await writer.drain()
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
             logger.debug("envoy was not answered", extra={"reason": str(error)})
@@ -53,7 +54,9 @@ async def serve(certificates: Certificates, state: StateDir) -> None:
         await certificates.run()
 
 
-async def _answer(reader: asyncio.StreamReader, certificates: Certificates) -> Answer:
+async def _answer(
+    reader: asyncio.StreamReader, certificates: Certificates, told: dict[str, str]
+) -> Answer:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     method, _, rest = head.partition(" ")
     if method != "POST" or rest.partition(" ")[0] != _PATH:
@@ -61,15 +64,17 @@ async def _answer(reader: asyncio.StreamReader, certificates: Certificates) -> A
     length = _length(head)
     if not 0 <= length <= _MOST:
         return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, b""
+    name = ""
     try:
         question = json.loads(await reader.readexactly(length))
-        (name,) = question["resource_names"]
+        (name,) = map(str, question["resource_names"])
         known = str(question.get("version_info", ""))
-        held = await certificates.wanted(str(name))
+        held = await certificates.wanted(name)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = "" if isinstance(error, InvalidSourceError) else "not a question for one secret: "
-        logger.warning("envoy asks for no certificate", extra={"reason": f"{reason}{error}"})
+        _tell(told, name, f"{reason}{error}")
         return HTTPStatus.BAD_REQUEST, b""
+    told.pop(name, None)
     if held is None:
         return HTTPStatus.NOT_FOUND, b""
     if held.version == known:
@@ -77,9 +82,19 @@ async def _answer(reader: asyncio.StreamReader, certificates: Certificates) -> A
     answer = {
         "version_info": held.version,
         "type_url": SECRET_TYPE,
-        "resources": [resource(str(name), held.chain, held.key)],
+        "resources": [resource(name, held.chain, held.key)],
     }
     return HTTPStatus.OK, json.dumps(answer).encode()
+
+
+def _tell(told: dict[str, str], name: str, reason: str) -> None:
+    """Say why ``name`` is refused, but not each time that Envoy asks: it asks every few seconds."""
+    if told.get(name) == reason:
+        return
+    if len(told) >= MOST:
+        told.clear()
+    told[name] = reason
+    logger.warning("envoy asks for no certificate", extra={"reason": reason})
 
 
 def _length(head: str) -> int:

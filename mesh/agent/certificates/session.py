@@ -30,6 +30,10 @@ _UNDOUBTED: Final = 10.0
 """Seconds of a token's life in which a refusal is the policy's: no two logins are closer."""
 
 
+_Stamp = tuple[int, int, int] | None
+"""What tells a file from the one of before."""
+
+
 class VaultError(AgentError):
     """Vault did not give what it was asked for."""
 
@@ -51,6 +55,8 @@ class Session:
         self._token: _Token | None = None
         self._lock = asyncio.Lock()
         self._logins = 0
+        self._context: ssl.SSLContext | None = None
+        self._read: _Stamp = None
         self._refusal: VaultError | None = None
         """Why the last login failed, if it did."""
 
@@ -144,16 +150,28 @@ class Session:
             ) from error
 
     def _tls(self) -> ssl.SSLContext | None:
-        file = self._settings.ca_file
-        if file is None or urlsplit(self._settings.address).scheme != "https":
+        """Return whom to believe, read again only when it has changed."""
+        if urlsplit(self._settings.address).scheme != "https":
             return None
+        file = self._settings.ca_file
+        systems = ssl.get_default_verify_paths()
         try:
-            return ssl.create_default_context(cafile=file)
+            stamp = _stamp(file or systems.cafile or systems.capath)
+            if self._context is None or stamp != self._read:
+                self._context, self._read = ssl.create_default_context(cafile=file), stamp
         except OSError as error:
             raise VaultError(
-                f"{file} cannot be used: {error.strerror or error}",
+                f"{file or 'what this system believes'} cannot be used: {error.strerror or error}",
                 "vault.ca_file names the certificate, in PEM, of the authority Vault is under.",
             ) from error
+        return self._context
+
+
+def _stamp(place: Path | str | None) -> _Stamp:
+    if place is None:
+        return None
+    found = Path(place).stat()
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def member(answer: http.Response, name: str) -> Mapping[str, Any]:

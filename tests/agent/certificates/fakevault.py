@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -48,6 +49,7 @@ class FakeVault:
     """Hears each path that is asked for."""
     authority: Authority = field(default_factory=lambda: Authority("clients.test"))
     _port: int = 0
+    _tls: bool = False
 
     @property
     def settings(self) -> Settings:
@@ -55,7 +57,9 @@ class FakeVault:
         for name in ("role-id", "secret-id"):
             (self.directory / name).write_text(name)
         return Settings(
-            address=f"http://{HOST}:{self._port}",
+            address=f"https://localhost:{self._port}"
+            if self._tls
+            else f"http://{HOST}:{self._port}",
             role_id_file=self.directory / "role-id",
             secret_id_file=self.directory / "secret-id",
         )
@@ -71,11 +75,13 @@ class FakeVault:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, clock: ManualClock, directory: Path) -> AsyncIterator[FakeVault]:
-        """Serve until the block ends."""
-        fake = cls(clock, directory)
+    async def running(
+        cls, clock: ManualClock, directory: Path, tls: ssl.SSLContext | None = None
+    ) -> AsyncIterator[FakeVault]:
+        """Serve until the block ends, over TLS or in the clear."""
+        fake = cls(clock, directory, _tls=tls is not None)
         fake.open.set()
-        server = await asyncio.start_server(fake._connected, HOST, 0)
+        server = await asyncio.start_server(fake._connected, HOST, 0, ssl=tls)
         fake._port = server.sockets[0].getsockname()[1]
         async with server:
             yield fake

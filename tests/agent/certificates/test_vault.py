@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import ssl
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from mesh.aio.tasks import Tasks
 from mesh.model.certificates import CertificateSource, Keep
 from tests.agent.certificates.fakevault import LOGIN, LOOKUP, FakeVault
 from tests.agent.certificates.keeping import keeper
+from tests.agent.pki import Authority
 from tests.edge.vault import Vault as GatewayVault
 from tests.waiting import until
 
@@ -125,6 +129,34 @@ async def test_a_real_token_that_ended_early_is_replaced_and_a_refused_one_kept(
         real.server.write("auth/token/revoke-accessor", {"accessor": first.pop()})
         assert await outcome(client, allowed) == ""
         assert len(tokens() - before) == 1
+
+
+async def test_whom_to_believe_is_read_again_when_it_has_changed_and_not_otherwise(
+    clock: ManualClock, tmp_path: Path
+) -> None:
+    authority, stranger = Authority("vault.test"), Authority("other.test")
+    for file, content in zip(
+        ("pem", "key"), authority.leaf(uri="https://v", dns="localhost"), strict=True
+    ):
+        (tmp_path / file).write_text(content)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(tmp_path / "pem", tmp_path / "key")
+    believed = tmp_path / "ca.pem"
+    believed.write_text(authority.root)
+    async with FakeVault.running(clock, tmp_path, tls) as vault:
+        vault.keep("shop", *vault.leaf("shop.test"))
+        client = Vault(dataclasses.replace(vault.settings, ca_file=believed), clock)
+        assert await outcome(client) == ""
+        was = believed.stat()
+        # The same file as far as its directory tells.
+        believed.write_text("x" * was.st_size)
+        os.utime(believed, ns=(was.st_atime_ns, was.st_mtime_ns))
+        assert await outcome(client) == ""
+        believed.write_text(stranger.root)
+        os.utime(believed, ns=(was.st_atime_ns, was.st_mtime_ns + 1))
+        assert "certificate verify failed" in await outcome(client)
+        believed.unlink()
+        assert f"{believed} cannot be used: No such file" in await outcome(client)
 
 
 async def outcome(client: Vault, source: CertificateSource = SHOP) -> str:
