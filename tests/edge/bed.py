@@ -38,7 +38,6 @@ EDGE: Final = {"kind": "Dataplane", "labels": {"service": "edge"}}
 """A ``targetRef``: the edge gateway."""
 PORTS: Final = ("http", "https", "tcp", "tls", "spare")
 """The listeners' ports, by what the tests do there."""
-SECURE: Final = 443
 _SERVICES: Final = {
     "api-1": ("api", "v1"),
     "api-2": ("api", "v2"),
@@ -55,8 +54,6 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     text: str
-    certificate: str = ""
-    """The serial of the certificate that was shown."""
 
     @property
     def instance(self) -> str:
@@ -139,13 +136,6 @@ class Bed:
         store = Policies(self.consul)
         await store.commit(puts(await store.read(DEFAULT_MESH), [one.raw for one in said]))
 
-    async def delete(self, *keys: tuple[str, str]) -> None:
-        """Delete policies."""
-        store = Policies(self.consul)
-        gone = tuple(Key(DEFAULT_MESH, *key) for key in keys)
-        await store.commit(deletions(await store.read(DEFAULT_MESH), gone))
-        self._applied -= set(gone)
-
     async def entry(self, *listeners: Mapping[str, Any], **fields: Any) -> None:
         """Write the ingress-gateway entry of ``edge``."""
         await self.consul.config_put(
@@ -195,12 +185,6 @@ def gateway(*listeners: Mapping[str, Any], name: str = "edge") -> dict[str, Any]
     """Return a MeshGateway with ``listeners``."""
     spec = {"targetRef": EDGE, "listeners": [dict(one) for one in listeners]}
     return {"type": "MeshGateway", "name": name, "spec": spec}
-
-
-async def stays(what: str, ask: Callable[[], Awaitable[bool]], *, times: int = 20) -> None:
-    """Ask ``times`` times; the answer must be yes each time."""
-    for _ in range(times):
-        assert await ask(), what
 
 
 @asynccontextmanager
