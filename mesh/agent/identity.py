@@ -23,14 +23,12 @@ from typing import Any, Final, Self
 
 from mesh.agent.errors import ProofError
 from mesh.envoy import files
-from mesh.model import names
 from mesh.model.identity import WorkloadId, ZoneId
 
 SECRET_TYPE: Final = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 _CERTIFICATE: Final = re.compile(
     r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL
 )
-_ZONE_URI: Final = re.compile(r"^spiffe://([^/]+)/mesh/zone/([^/]+)$")
 _JITTER: Final = 0.1
 
 
@@ -159,9 +157,8 @@ def pins_of_join_token(token: str) -> Pins:
     try:
         claims = _claims(token)
         issuer, pin = str(claims["iss"]), str(claims["ca"])
-        # Anything else cannot be unpacked.
-        ((domain, zone),) = _ZONE_URI.findall(issuer)
-        return Pins(pin, names.trust_domain(domain), names.zone_name(zone))
+        zone = ZoneId.parse(issuer)
+        return Pins(pin, zone.trust_domain, zone.zone)
     except (ValueError, KeyError, TypeError) as error:
         raise ProofError(
             "the join token is not one that a zone of this mesh made",

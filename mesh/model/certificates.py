@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from typing import Self
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 _SCHEME = "vault"
 
@@ -65,7 +65,7 @@ class CertificateSource:
         parts = urlsplit(name)
         asked = parse_qsl(parts.query)
         said = dict(asked)
-        mount, path = _unquoted(parts.netloc), _unquoted(parts.path.removeprefix("/"))
+        mount, path = unquote(parts.netloc), unquote(parts.path.removeprefix("/"))
         try:
             keep, ttl = Keep(said["keep"]), int(said.get("ttl", "0"))
         except (KeyError, ValueError) as error:
@@ -75,7 +75,3 @@ class CertificateSource:
         if parts.scheme != _SCHEME or not mount or not path or found.name != name:
             raise InvalidSourceError(f"{name!r} names no certificate in Vault")
         return found
-
-
-def _unquoted(text: str) -> str:
-    return dict(parse_qsl(f"x={text.replace('+', '%2B')}")).get("x", "")
