@@ -179,20 +179,24 @@ class Certificates:
     async def _renew(self, kept: _Kept) -> None:
         if self._vault is None:
             raise VaultError("this gateway knows no Vault", "Give it vault.address and vault.auth.")
-        if kept.source.keep is Keep.PKI:
-            chain, key = await self._signed(self._vault, kept)
+        place, signs = kept.source.place, kept.source.keep is Keep.PKI
+        issuers: tuple[str, ...] = ()
+        if signs:
+            chain, issuers, key = await self._signed(self._vault, kept)
         else:
             chain, key = await self._vault.read(kept.source)
             if kept.held is not None and (chain, key) == (kept.held.chain, kept.held.key):
                 return
         async with self._workshop() as workshop:
-            validity = await workshop.server_inspect(chain, key, kept.source.place)
+            if signs:
+                chain = await workshop.server_chain(chain, issuers, place)
+            validity = await workshop.server_inspect(chain, key, place)
         kept.held = Held(chain, key, self._clock.now(), validity.not_after)
         kept.jitter, kept.stored = self._draw(), False
         logger.info(
             "certificate for clients",
             extra={
-                "source": kept.source.place,
+                "source": place,
                 "serial": validity.serial,
                 "not_after": validity.not_after.isoformat(),
             },
@@ -220,8 +224,8 @@ class Certificates:
         else:
             kept.stored, kept.unstored = True, ""
 
-    async def _signed(self, vault: Vault, kept: _Kept) -> tuple[str, str]:
-        """Return a chain that a role signed, and the key.
+    async def _signed(self, vault: Vault, kept: _Kept) -> tuple[str, tuple[str, ...], str]:
+        """Return a certificate that a role signed, who may be above it, and the key.
 
         A key waits for the day when Vault answers, and nobody waits for its process meanwhile.
         """
@@ -231,8 +235,7 @@ class Certificates:
         key, request = kept.request
         leaf, issuers = await vault.sign(kept.source, request)
         kept.request = None
-        async with self._workshop() as workshop:
-            return await workshop.server_chain(leaf, issuers, kept.source.place), key
+        return leaf, issuers, key
 
     @asynccontextmanager
     async def _workshop(self) -> AsyncIterator[Workshop]:
