@@ -69,24 +69,30 @@ async def test_two_organisations_become_peers_and_part(tmp_path: Path) -> None:
         # Known and reachable, but nobody has let it in: nor does who is called so here.
         await west.consul.intentions.put(Intention("shop", "api", Action.ALLOW))
         await west.consul.intentions.put(Intention("*", "api", Action.ALLOW))
-        await peers.answered(0, 503)
-        explained = await peers.mesh(west, "explain", "shop@partner", "api")
-        assert "DENIED" in explained
+        assert "DENIED" in await peers.mesh(west, "explain", "shop@partner", "api")
 
         await peers.follow_the_guide("intention allow")
         await peers.answered(200)
         assert "ALLOWED" in await peers.follow_the_guide("explain")
 
-        # Somebody else of theirs stays out.
+        # Somebody else of theirs is let in by his own name, and by no other.
         allowed = peers.upstream
         await start_caller(peers, "other")
-        await peers.answered(0, 503)
-        peers.upstream = allowed
+        await peers.mesh(west, "intention", "allow", "other@partner", "api")
+        await peers.answered(200)
+        await peers.mesh(west, "intention", "delete", "other@partner", "api")
+        peers.upstream, other = allowed, peers.upstream
 
         # The news goes on after either control plane, or gateway, was away.
         for restart in (_restart_zone, _restart_gateway):
             await restart(west)
             await peers.answered(200)
+        # What was open ended with the gateway, and nothing is opened anew.
+        peers.upstream = other
+        await peers.answered(0, 503)
+        assert {await peers.status() for _ in range(10)} <= {0, 503}
+        peers.upstream = allowed
+        assert await peers.status() == 200
         await west.consul.config_put({"Kind": "service-defaults", "Name": "db", "Protocol": "http"})
         more = (peers.directory / "exports.yaml").read_text() + _MORE
         (peers.directory / "more.yaml").write_text(more)
