@@ -99,6 +99,7 @@ async def test_join_tokens_that_cannot_be_are_not_made(api: ApiServer) -> None:
         ({}, ""),
         ({"service": "web", "prefix": "w"}, ""),
         ({"service": "web", "ttl_seconds": 0}, "ttl_seconds"),
+        ({"service": "web", "ttl_seconds": 1e300}, "ttl_seconds"),
         ({"service": "web", "ttl_seconds": 9e6}, "ttl_seconds"),
         ({"prefix": "**"}, "prefix"),
     ):

@@ -22,6 +22,8 @@ from mesh.model.services import Health
 
 _MAX_PEM = 64 * 1024
 _MAX_TOKEN = 16 * 1024
+_LONGEST = 10 * 365 * 86_400.0
+"""Seconds that a join token may be good for before the zone's own limit is asked."""
 
 Pem = Annotated[str, Field(min_length=1, max_length=_MAX_PEM)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
@@ -138,7 +140,7 @@ class TokenRequest(Wire):
 
     service: ServiceName | None = None
     prefix: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    ttl_seconds: Annotated[float, Field(gt=0)] = 3600
+    ttl_seconds: Annotated[float, Field(gt=0, le=_LONGEST)] = 3600
     reusable: bool = False
 
     @model_validator(mode="after")

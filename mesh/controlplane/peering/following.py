@@ -166,10 +166,9 @@ class PeerZone(OtherZone):
             return
         await super()._read(data)
 
-    async def _write(self) -> None:
-        if self._index:
-            # Without, somebody has forgotten the peer: it does not come back by itself.
-            await super()._write()
+    def _may_write(self) -> bool:
+        # Without an index somebody has forgotten the peer: it does not come back by itself.
+        return bool(self._index)
 
     def _is_ours(self, held: KeyValue) -> bool:
         try:
