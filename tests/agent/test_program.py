@@ -179,12 +179,16 @@ async def test_no_secret_is_in_arguments_or_log(program: Program) -> None:
         assert proc(pid, "environ").strip("\0") == f"PATH={os.defpath}"
 
 
-async def test_envoy_outlives_a_killed_agent_and_the_next_takes_it_over(program: Program) -> None:
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGUSR2])
+async def test_envoy_outlives_a_killed_agent_and_one_that_leaves_and_the_next_takes_it_over(
+    program: Program, ending: signal.Signals
+) -> None:
     process = program.start()
     await until(program.ready)
     envoys = program.envoys()
-    process.kill()
-    process.wait()
+    process.send_signal(ending)
+    assert process.wait(10) == (0 if ending is signal.SIGUSR2 else -ending)
+    assert "deregister" not in program.log()
     assert program.settings.inbound is not None
     with socket.create_connection(("127.0.0.1", program.settings.inbound.port)):
         pass

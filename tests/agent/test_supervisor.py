@@ -58,6 +58,7 @@ class Place:
     bootstrap: dict[str, Any]
     outbound: int
     zone: Switch
+    binary: Path = BINARY
 
     @property
     def inbound(self) -> int:
@@ -77,7 +78,7 @@ class Place:
         return Supervisor(
             self.settings,
             self.state,
-            BINARY,
+            self.binary,
             self.bootstrap,
             SystemClock(),
             zone_answers=self.zone,
@@ -254,6 +255,35 @@ async def test_changed_settings_replace_the_envoy_that_is_there(place: Place) ->
         await serves(second, Role.LIVE)
         await until(lambda: not left.alive())
         assert await get(place.inbound) == "hello /"
+
+
+async def test_another_build_relieves_the_envoy_that_is_there_and_loses_no_request(
+    place: Place, tmp_path: Path
+) -> None:
+    async with Tasks("first agent") as tasks:
+        first = place.supervisor()
+        tasks.spawn("supervise", first.run(), forever=True)
+        await serves(first, Role.LIVE)
+        await record(place, first)
+    (left,) = first.processes
+    upgraded = tmp_path / "envoy"
+    upgraded.write_text(
+        f'#!/bin/sh\n[ "$1" = --version ] && echo version: another && exit\nexec {BINARY} "$@"\n'
+    )
+    upgraded.chmod(0o755)
+    answered = 0
+
+    async def call() -> None:
+        nonlocal answered
+        while left.alive():
+            assert await get(place.inbound) == "hello /"
+            answered += 1
+
+    async with supervised(dataclasses.replace(place, binary=upgraded)) as second:
+        await asyncio.wait_for(call(), 30)
+        await serves(second, Role.LIVE)
+        assert await get(place.inbound) == "hello /"
+    assert answered
 
 
 async def test_new_addresses_of_the_zone_have_the_envoy_relieved(place: Place) -> None:
