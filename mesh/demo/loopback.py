@@ -1,20 +1,77 @@
-"""Where everything of an estate listens: ports of this host that nobody else holds."""
+"""Where everything of an estate listens: ports of this host that nobody else holds.
+
+Between being found free and being listened on, a port can be lost: to a caller, whom the kernel
+gives any that is free, or to another process that looks for one.  So ports come from below those
+that the kernel gives away, and from a block that this process has claimed for as long as it runs.
+"""
 
 from __future__ import annotations
 
+import itertools
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Final
 
 HOST: Final = "127.0.0.1"
+_FIRST: Final = 16_000
+_LAST: Final = 30_000
+"""Below Kubernetes' node ports and Linux's ``ip_local_port_range``."""
+_SIZE: Final = 500
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ``count`` different ports of loopback that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
+    """Return ``count`` different ports of loopback that nobody listens on now.
+
+    None is given twice, unless all blocks are claimed and what is left of ours is used up.
+
+    Raises:
+        OSError: no port is left.
+
+    """
+    found: list[int] = []
+    with _LOCK, ExitStack() as stack:
+        while len(found) < count:
+            tried = stack.enter_context(socket.socket())
+            found.append(_next_free(tried))
+    return found
+
+
+def _next_free(tried: socket.socket) -> int:
+    for port in itertools.islice(_PORTS, _LAST - _FIRST):
+        try:
+            tried.bind((HOST, port))
+        except OSError:
+            continue
+        return port
+    raise OSError(f"every port that this process may have, of {_FIRST} to {_LAST}, is in use")
+
+
+def _ports() -> Iterator[int]:
+    ours: list[int] = []
+    for first in range(_FIRST, _LAST, _SIZE):
+        if _claimed(first):
+            block = range(first, first + _SIZE)
+            ours.extend(block)
+            yield from block
+    if not ours:
+        raise OSError(f"every block of ports from {_FIRST} to {_LAST} is claimed: end some estates")
+    yield from itertools.cycle(ours)
+
+
+def _claimed(block: int) -> bool:
+    """Claim a block until this process ends, however it does."""
+    claim = socket.socket(socket.AF_UNIX)
     try:
-        for each in sockets:
-            each.bind((HOST, 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+        claim.bind(f"\0mesh-ports-{block}")
+    except OSError:
+        claim.close()
+        return False
+    # The name lasts as long as its descriptor, which nobody closes and no child inherits.
+    claim.detach()
+    return True
+
+
+_PORTS: Final = _ports()
+_LOCK: Final = threading.Lock()

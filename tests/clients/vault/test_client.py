@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from mesh.clients.vault import (
     VaultSettings,
     VaultUnreachableError,
 )
+from mesh.demo.loopback import free_ports
 from mesh.model.violations import InvalidInputError
 from tests.realvault import RealVault
 
@@ -139,9 +139,7 @@ async def test_a_refused_request_gives_vaults_reasons(vault: RealVault) -> None:
 
 
 async def test_a_vault_that_is_not_there_is_unreachable() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    address = f"http://127.0.0.1:{free_ports(1)[0]}"
     client = VaultClient(VaultSettings(address), Token("x"))
     with pytest.raises(VaultUnreachableError, match=r"does not answer.*refused"):
         await client.start()
