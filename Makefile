@@ -9,13 +9,16 @@ PROXIES   ?= 1000
 SERVICES  ?= 1000
 INSTANCES ?= 10
 
+# Tests that run at a time; 0 runs them in one process, one after another.
+WORKERS   ?= 2
+
 .PHONY: demo test tools check wheel bench-ratelimit bench-xds bench-zones lock setup clean
 
 demo: setup
 	$(BIN)/mesh demo $(if $(KEEP),--keep)
 
 test: setup tools
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(WORKERS)
 
 # What the tests need beside the environment: commands, and the Debian packages that have them.
 # (Consul is fetched by tests/testbed/consul.sh, hosts are made by tests/testbed/vmhost.sh.)

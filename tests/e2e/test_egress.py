@@ -334,6 +334,7 @@ async def test_a_file_that_is_renewed_is_read_again(bed: Bed, tmp_path: Path) ->
         await until(f"sealed says {words!r}", lambda words=words: said(words))  # type: ignore[misc]
 
 
+@pytest.mark.alone
 async def test_a_gateway_is_killed_under_load(bed: Bed) -> None:
     await bed.answered("payments", 200)
     later = await killed_under_load(bed.url("payments"), bed.gateways.pop("egress-1"))

@@ -192,6 +192,7 @@ async def test_an_intention_ends_it_and_lets_it_again(zones: Zones) -> None:
     await zones.answered(200)
 
 
+@pytest.mark.alone
 async def test_a_gateway_is_killed_under_load(zones: Zones) -> None:
     await zones.answered(200)
     later = await killed_under_load(zones.url, zones.egress.pop("egress-1"))

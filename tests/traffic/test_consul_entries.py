@@ -113,6 +113,7 @@ async def test_resolver_redirects_to_another_service(bed: Bed) -> None:
     assert await bed.tally(20, "/all") == {"spare-1": 20}
 
 
+@pytest.mark.alone
 async def test_resolver_limits_the_time_of_a_request(bed: Bed) -> None:
     await bed.entry("service-resolver", "api", RequestTimeout="150ms")
     for name in ("api-1", "api-2", "api-3"):

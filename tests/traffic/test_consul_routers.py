@@ -132,6 +132,7 @@ async def test_router_rewrites_an_exact_path(bed: Bed) -> None:
     assert (await bed.call("/old?q=1")).json["path"] == "/new?q=1"
 
 
+@pytest.mark.alone
 async def test_router_limits_the_time_of_a_request(bed: Bed) -> None:
     await routed(bed, {"PathPrefix": "/slow"}, {**SPARE, "RequestTimeout": "150ms"})
     bed.apps["spare-1"].behaviour.delay = 2

@@ -43,6 +43,7 @@ async def test_abort_of_grpc_with_an_http_status(bed: Bed) -> None:
     assert await bed.rpc() == "UNAVAILABLE"
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("percentage", [0, 50, 100])
 async def test_delay_with_a_percentage(bed: Bed, percentage: int) -> None:
     fault = f"{{http: {{delay: {{value: 800ms, percentage: {percentage}}}}}}}"

@@ -12,7 +12,7 @@ from tests.traffic.bed import Bed
 from tests.traffic.documents import policy
 from tests.traffic.services import CALLERS
 
-pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.e2e, pytest.mark.alone, pytest.mark.asyncio(loop_scope="session")]
 
 CALLS = 12
 DELAY = 0.3

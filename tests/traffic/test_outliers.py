@@ -14,7 +14,7 @@ from tests.traffic.documents import policy
 from tests.traffic.services import OUTSIDE
 from tests.traffic.waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.e2e, pytest.mark.alone, pytest.mark.asyncio(loop_scope="session")]
 
 MANY = 1_000_000
 BASE = 2.0

@@ -62,6 +62,7 @@ async def test_local_rate_limit_with_a_burst_and_an_answer_of_its_own(bed: Bed) 
     assert refused.headers["x-limit"] == "spare"
 
 
+@pytest.mark.alone
 async def test_local_rate_limit_fills_up_again(bed: Bed) -> None:
     limit = "{local: {http: {requestRate: {num: 1, interval: 300ms}}}}"
     await bed.apply(always(KIND, limit, service="spare"))

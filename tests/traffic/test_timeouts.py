@@ -15,7 +15,7 @@ from tests.traffic.bed import Bed
 from tests.traffic.documents import http_route, policy
 from tests.traffic.services import OUTSIDE
 
-pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.e2e, pytest.mark.alone, pytest.mark.asyncio(loop_scope="session")]
 
 EARLY = 0.02
 """Seconds by which Envoy's clock, which it reads once per turn, may be ahead."""

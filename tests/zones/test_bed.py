@@ -107,6 +107,7 @@ async def test_applications_say_where_they_are(bed: Bed) -> None:
     await writer.wait_closed()
 
 
+@pytest.mark.alone
 async def test_load_counts_every_call_and_who_answered(bed: Bed) -> None:
     places = {name: await zone.start_application("any") for name, zone in bed.zones.items()}
     targets = {name: f"http://{each.address}:{each.port}/" for name, each in places.items()}
@@ -162,6 +163,7 @@ async def test_a_mesh_stands_in_each_zone_under_one_root(bed: Bed) -> None:
     assert len(roots) == 1
 
 
+@pytest.mark.alone
 async def test_nothing_is_left(tmp_path: Path) -> None:
     before, children = set(namespaces.existing()), offspring()
     async with made(tmp_path, ("a", "b"), vault=False) as bed:

@@ -18,7 +18,7 @@ from tests.traffic.waiting import until
 from tests.zones import namespaces
 from tests.zones.network import Network
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.e2e, pytest.mark.alone, pytest.mark.timeout(60)]
 
 PORT = 9000
 SILENCE = 0.4

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
+import pytest
+
 from mesh.aio.clock import SystemClock
 from mesh.aio.tasks import Tasks
 from mesh.clients.consul import ConsulAddress, ConsulClient
@@ -264,6 +266,7 @@ async def test_a_malformed_entry_is_named_and_the_last_good_stands(
         assert len(changes.all(ConfigEntriesChanged)) == 2
 
 
+@pytest.mark.alone
 async def test_a_change_takes_milliseconds_from_consul_to_emission(
     consul: RealConsul, registrar: ConsulClient, changes: Recorder
 ) -> None:
