@@ -18,6 +18,7 @@ import pytest_asyncio
 from mesh.demo.estate import Estate
 from mesh.model import vips
 from mesh.model.intentions import Action, Intention
+from tests import realpostgres
 from tests.traffic.waiting import until
 from tests.zones.bed import application
 from tests.zones.namespaces import ip, run
@@ -115,10 +116,15 @@ class Bed:
         output, _ = await process.communicate()
         return process.returncode or 0, output.decode()
 
+    async def asked(self, statement: str) -> tuple[int, str]:
+        """Ask the database behind ``sql.mesh`` as an ordinary client does."""
+        client = (realpostgres.program("psql"), "-h", "sql.mesh", "-U", realpostgres.ROLE)
+        return await self._run(*client, "-d", "postgres", "-w", "-At", "-c", statement)
+
     async def _start(self, *command: str, stdin: int | None = None) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             *self.network.prefix("a"),
-            *("setpriv", f"--reuid={_USER}", "--clear-groups"),
+            *realpostgres.as_user(_USER),
             *command,
             stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
@@ -157,6 +163,10 @@ async def _bed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bed]:
                 application(estate, "a", f"{name}-1", protocol=protocol)
             )
             await estate.start_proxy(name, app_port=running.port, instance=f"{name}-1")
+        (port,) = estate.host.free_ports(1)
+        host = estate.host
+        await stack.enter_async_context(realpostgres.running(host.prefix, host.address, port))
+        await estate.start_proxy("sql", app_port=port, instance="sql-1")
         await estate.start_proxy(
             "web",
             app_port=1,
@@ -170,9 +180,10 @@ async def _bed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bed]:
         bed = Bed(network, estate)
 
         async def named() -> bool | None:
-            return True if await bed.told("api.mesh") and await bed.told("db.mesh") else None
+            told = [await bed.told(f"{name}.mesh") for name in ("api", "db", "sql")]
+            return True if all(told) else None
 
-        await until("both services have names", named, patience=20)
+        await until("all services have names", named, patience=20)
         yield bed
 
 
@@ -214,6 +225,17 @@ async def test_a_connection_outlives_what_becomes_of_others(bed: Bed) -> None:
             await bed.answered("http://api.mesh/", words)
             writer.write(b"still there\n")
             assert await asyncio.wait_for(reader.readline(), 5) == b"still there\n"
+
+
+async def test_a_database_is_called_by_its_own_client(bed: Bed) -> None:
+    code, output = await bed.asked("select 6 * 7")
+    assert (code, "server closed the connection" in output) == (2, True)
+    await bed.allow("sql")
+
+    async def answered() -> bool | None:
+        return True if await bed.asked("select 6 * 7") == (0, "42\n") else None
+
+    await until("the database answers", answered, patience=20)
 
 
 async def test_an_external_service_has_a_name_too(bed: Bed) -> None:
