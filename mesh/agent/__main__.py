@@ -17,7 +17,9 @@ from mesh.agent.errors import (
 )
 from mesh.agent.main import run
 from mesh.agent.settings import AgentSettings
+from mesh.aio.journal import prefixed
 from mesh.aio.tasks import TaskFailedError
+from mesh.config import service_manager
 
 logger = logging.getLogger("mesh.agent")
 
@@ -38,8 +40,8 @@ def main(arguments: list[str]) -> int:
             return _BAD_INPUT
     try:
         settings = AgentSettings.load(Path(file))
-        logs.configure(settings.log_level)
-        asyncio.run(run(settings))
+        logs.configure(settings.log_level, to_journal=service_manager.is_journal())
+        asyncio.run(run(settings, manager=service_manager.take()))
     except AgentError as error:
         return _report(error)
     except TaskFailedError as error:
@@ -50,9 +52,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _report(error: AgentError) -> int:
-    sys.stderr.write(f"error: {error.message}\n")
-    if error.remedy:
-        sys.stderr.write(f"remedy: {error.remedy}\n")
+    text = f"error: {error.message}" + (f"\nremedy: {error.remedy}" if error.remedy else "")
+    sys.stderr.write(f"{prefixed(text) if service_manager.is_journal() else text}\n")
     return _NO_SERVER if isinstance(error, _FROM_ZONE) else _BAD_INPUT
 
 

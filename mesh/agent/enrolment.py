@@ -70,6 +70,10 @@ class Enrolment:
         self._asked = asyncio.Event()
         self.svid: Svid | None = None
         self.trust: Trust | None = None
+        self.problem = ""
+        """Why the zone gave no certificate when it was last asked; empty if it did."""
+        self.tries = 0
+        """How often :meth:`refresh` was tried, whatever came of it."""
 
     def load(self) -> Svid | None:
         """Take up what is on disk, valid or not, if it is this service's."""
@@ -92,11 +96,13 @@ class Enrolment:
             try:
                 await self.attest()
             except ZoneUnreachableError as error:
+                self.problem = str(error)
                 logger.warning("not enrolled yet", extra={"reason": str(error)})
                 await self._clock.sleep(backoff.next())
             except ZoneRefusedError as error:
                 if error.final:
                     raise
+                self.problem = str(error)
                 logger.warning("not enrolled yet", extra={"reason": str(error)})
                 await self._clock.sleep(backoff.next())
         if self.svid is None:
@@ -119,6 +125,8 @@ class Enrolment:
                 try:
                     await self.refresh()
                 except (AgentError, OSError) as error:  # a full disk passes too
+                    self.problem = str(error)
+                    self.tries += 1
                     logger.warning(
                         "certificate not renewed",
                         extra={
@@ -127,6 +135,8 @@ class Enrolment:
                         },
                     )
                     await self._pause(backoff.next())
+                else:
+                    self.tries += 1
 
     async def refresh(self) -> None:
         """Get a new certificate by renewal or, where that is not possible, by attestation."""
@@ -221,7 +231,7 @@ class Enrolment:
             xds,
         )
         self.files.save(svid, chain, key, bundle)
-        self.svid, self.trust = svid, trust
+        self.svid, self.trust, self.problem = svid, trust, ""
         logger.info(
             "certificate received",
             extra={

@@ -11,6 +11,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Final
 
+from mesh.aio import journal
+
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -31,8 +33,9 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def configure(level: str) -> None:
-    """Send everything from ``level`` up to standard error."""
+def configure(level: str, *, to_journal: bool = False) -> None:
+    """Send everything from ``level`` up to standard error, which may be the journal."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    form = JsonFormatter()
+    handler.setFormatter(journal.Prefixed(form) if to_journal else form)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

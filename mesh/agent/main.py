@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Final
 
 from mesh.agent import ports, readiness, web
-from mesh.agent.admin import Admin
 from mesh.agent.certificates import Certificates, serve
 from mesh.agent.consul import ConsulAgent
-from mesh.agent.drain import Action, Drain
+from mesh.agent.drain import Drain
 from mesh.agent.enrolment import Enrolment
 from mesh.agent.envoy_process import find_envoy
 from mesh.agent.errors import AgentError, PortTakenError
-from mesh.agent.http import RequestError
 from mesh.agent.identity import Svid
 from mesh.agent.measurements import Measurements
 from mesh.agent.recorder import Recorder
@@ -33,13 +31,17 @@ from mesh.agent.registration import (
     Registration,
     ZoneRegistrar,
 )
+from mesh.agent.reporting import Reporter
 from mesh.agent.settings import AgentSettings, parse_address
 from mesh.agent.state import StateDir
+from mesh.agent.stopping import Stop
 from mesh.agent.supervisor import Supervisor
 from mesh.agent.validation import refusal
 from mesh.agent.zone import ZoneClient
 from mesh.aio.clock import Clock, SystemClock
+from mesh.aio.notify import Notifier
 from mesh.aio.tasks import Tasks
+from mesh.config.service_manager import ServiceManager
 from mesh.envoy import bootstrap
 from mesh.model.proxies import ProxyNeed, Role
 
@@ -53,8 +55,14 @@ _PORT_PATIENCE: Final = 2.0
 class Agent:
     """One proxy's agent.  :meth:`stop` once to drain, twice to hurry."""
 
-    def __init__(self, settings: AgentSettings, state: StateDir, clock: Clock) -> None:
-        """Check what can be checked before anything is started.
+    def __init__(
+        self,
+        settings: AgentSettings,
+        state: StateDir,
+        clock: Clock,
+        manager: ServiceManager | None = None,
+    ) -> None:
+        """Check what can be checked before anything is started; ``manager`` is told how it goes.
 
         Raises:
             AgentError: the settings ask for something that this host does not have.
@@ -67,6 +75,10 @@ class Agent:
         self._zone = ZoneClient(settings.zone_api)
         self._enrolment = Enrolment(settings, state, self._zone, clock)
         self._status = readiness.Status()
+        self._pages = readiness.Readiness(self._status, clock, settings)
+        told = manager or ServiceManager()
+        self._notifier = Notifier(clock, told.address, told.watchdog)
+        self._reporter = Reporter(self._notifier, self._status, self._pages, self._enrolment)
         self._stop = asyncio.Event()
         self._leaving = False
         self._drain: Drain | None = None
@@ -76,6 +88,7 @@ class Agent:
         if self._stop.is_set() and self._drain is not None:
             self._drain.hurry()
         self._stop.set()
+        self._reporter.stopping()
 
     def leave(self) -> None:
         """End this agent and no more: Envoy goes on, and stays registered, for the next agent."""
@@ -86,6 +99,7 @@ class Agent:
     def renew(self) -> None:
         """Get a new certificate now.  Envoy stays as it is and takes the new one up."""
         logger.info("renewal was asked for")
+        self._reporter.renewing()
         self._enrolment.renew_now()
 
     async def run(self) -> None:
@@ -96,13 +110,15 @@ class Agent:
             TaskFailedError: a part failed.
 
         """
-        pages = readiness.Readiness(self._status, self._clock, self._settings)
         asked = {"/measurements": Measurements(lambda: self._status.admin).page}
-        server = await web.serve(self._settings.listen, pages.pages(), asked)
+        server = await web.serve(self._settings.listen, self._pages.pages(), asked)
         try:
-            svid = await self._enrolled()
-            if svid is not None:
-                await self._serve(svid)
+            async with self._notifier.told("agent") as tasks:
+                if self._notifier:
+                    tasks.spawn("report", self._reporter.run(self._clock), forever=True)
+                svid = await self._enrolled()
+                if svid is not None:
+                    await self._serve(svid)
         finally:
             server.close()
 
@@ -151,8 +167,12 @@ class Agent:
             for task in (registering, recording, supervision):
                 task.cancel()
             await asyncio.wait({registering, recording, supervision})
-            if not self._leaving:
-                await self._drained(supervisor, registration)
+            if self._leaving:
+                return
+            stop = Stop(self._settings, self._status, supervisor, registration, self._clock)
+            self._drain = stop.drain()
+            await self._drain.run(self._settings.drain_seconds)
+            logger.info("stopped")
 
     async def _claim_ports(self, need: ProxyNeed) -> None:
         """Check that the ports are free; an Envoy that died just now may hold them a little."""
@@ -227,57 +247,6 @@ class Agent:
                 "Say it with --advertise-address.",
             ) from error
 
-    async def _drained(self, supervisor: Supervisor, registration: Registration) -> None:
-        async def fail_readiness() -> None:
-            self._status.draining = True
-            for admin in _answering(supervisor):
-                await admin.fail_health()
-
-        async def close_listeners() -> None:
-            for admin in _answering(supervisor):
-                await admin.close_listeners(inbound_only=True)
-
-        async def connections_end() -> None:
-            while await self._inbound_connections(supervisor):
-                await self._clock.sleep(_POLL)
-
-        async def quit_envoy() -> None:
-            for process in supervisor.processes:
-                await process.end()
-
-        self._drain = Drain(
-            {
-                Action.DEREGISTER: registration.deregister,
-                Action.FAIL_READINESS: fail_readiness,
-                Action.CLOSE_LISTENERS: close_listeners,
-                Action.AWAIT_CONNECTIONS: connections_end,
-                Action.QUIT: quit_envoy,
-            },
-            self._clock,
-        )
-        await self._drain.run(self._settings.drain_seconds)
-        logger.info("stopped")
-
-    async def _inbound_connections(self, supervisor: Supervisor) -> int:
-        inbound = self._settings.inbound
-        if inbound is None:
-            return 0
-        total = 0
-        for process in supervisor.processes:
-            try:
-                counts = await process.admin.connections()
-            except RequestError:
-                continue  # it is gone, and its connections are too
-            # Whatever an edge gateway listens on is for clients.
-            edge = self._settings.role is Role.EDGE
-            suffix = "" if edge else f"_{inbound.port}.downstream_cx_active"
-            total += sum(count for name, count in counts.items() if name.endswith(suffix))
-        return total
-
-
-def _answering(supervisor: Supervisor) -> list[Admin]:
-    return [process.admin for process in supervisor.processes if process.alive()]
-
 
 async def _any_accepts(addresses: Iterable[str]) -> bool:
     for address in addresses:
@@ -300,10 +269,11 @@ async def _outcome(enrolment: Enrolment) -> Svid | AgentError:
         return error
 
 
-async def run(settings: AgentSettings, clock: Clock | None = None) -> None:
+async def run(settings: AgentSettings, *, manager: ServiceManager | None = None) -> None:
     """Run one agent until SIGTERM or SIGINT; SIGHUP renews the certificate.
 
-    On SIGUSR2 it ends alone and leaves Envoy to the next agent, as for an upgrade.
+    On SIGUSR2 it ends alone and leaves Envoy to the next agent, as for an upgrade.  ``manager``
+    is told how it goes.
 
     Raises:
         AgentError: with what an operator should do.
@@ -312,7 +282,7 @@ async def run(settings: AgentSettings, clock: Clock | None = None) -> None:
     state = StateDir(Path(settings.state_dir))
     try:
         with state.lock():
-            agent = Agent(settings, state, clock or SystemClock())
+            agent = Agent(settings, state, SystemClock(), manager)
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, agent.stop)

@@ -115,6 +115,13 @@ class Readiness:
 
     async def ready(self) -> Page:
         """Say whether callers may be sent here, and if not, why."""
+        reasons = await self.reasons()
+        if not reasons:
+            return Page(HTTPStatus.OK, b"ready\n")
+        return Page(HTTPStatus.SERVICE_UNAVAILABLE, "".join(f"{r}\n" for r in reasons).encode())
+
+    async def reasons(self) -> tuple[str, ...]:
+        """Return why callers may not be sent here; nothing if they may."""
         reasons = missing(
             self._status.svid,
             await self._condition(),
@@ -124,9 +131,7 @@ class Readiness:
         )
         if self._status.certificates is not None:
             reasons += self._status.certificates.complaints()
-        if not reasons:
-            return Page(HTTPStatus.OK, b"ready\n")
-        return Page(HTTPStatus.SERVICE_UNAVAILABLE, "".join(f"{r}\n" for r in reasons).encode())
+        return reasons
 
     async def metrics(self) -> Page:
         """Return Envoy's, the application's and the agent's metrics on one page."""

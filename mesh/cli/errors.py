@@ -11,6 +11,9 @@ from typing import Final
 
 import typer
 
+from mesh.aio.journal import prefixed
+from mesh.config.service_manager import is_journal
+
 NO: Final = 1
 """The answer is no: denied, or a check failed."""
 BAD_INPUT: Final = 2
@@ -65,9 +68,8 @@ def exit_code(error: BaseException) -> int:
 def report(error: BaseException) -> None:
     """Print what failed and, on a line of its own, what to do."""
     what, remedy = parts(error)
-    typer.echo(f"error: {what}", err=True)
-    if remedy:
-        typer.echo(f"remedy: {remedy}", err=True)
+    text = f"error: {what}" + (f"\nremedy: {remedy}" if remedy else "")
+    typer.echo(prefixed(text) if is_journal() else text, err=True)
 
 
 def parts(error: BaseException) -> tuple[str, str]:

@@ -20,10 +20,13 @@ from typing import Final, NoReturn
 from mesh.aio import logs
 from mesh.aio.clock import Clock, SystemClock
 from mesh.aio.health import health_app
+from mesh.aio.notify import Notifier
 from mesh.aio.tasks import Tasks
 from mesh.ca.issuer import Issuer
 from mesh.clients.consul import ConsulClient
+from mesh.config import service_manager
 from mesh.config.envoy_binary import installed
+from mesh.config.service_manager import ServiceManager
 from mesh.config.zone import ZoneSettings
 from mesh.controlplane import registry, token_file
 from mesh.controlplane.api.app import ApiParts, api_app
@@ -76,20 +79,27 @@ def run(settings: ZoneSettings) -> None:
         ListenError: a port is taken.
 
     """
-    logs.configure(settings.log.level, settings.log.format)
-    asyncio.run(_until_signal(settings))
+    to_journal = service_manager.is_journal()
+    logs.configure(settings.log.level, settings.log.format, to_journal=to_journal)
+    asyncio.run(_until_signal(settings, service_manager.take()))
 
 
-async def _until_signal(settings: ZoneSettings) -> None:
-    ended = asyncio.Event()
+async def _until_signal(settings: ZoneSettings, manager: ServiceManager) -> None:
+    ended, clock = asyncio.Event(), SystemClock()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
+    notifier = Notifier(clock, manager.address, manager.watchdog)
     # Tasks end first: leadership is handed back while Consul can still be spoken to.
-    async with AsyncExitStack() as stack, Tasks("zone") as tasks:
-        await _start(settings, tasks, stack, SystemClock(), ended)
+    async with AsyncExitStack() as stack, notifier.told("zone"), Tasks("zone") as tasks:
+        notifier.status("waits for Consul and the issuer")
+        core = await _start(settings, tasks, stack, clock, ended)
         tune_gc()
+        if core is not None:
+            notifier.ready()
+            tasks.spawn("report", notifier.follow(lambda: _in_words(core), _AGE_EVERY))
         await ended.wait()
+        notifier.stopping()
         logger.info("zone ends")
 
 
@@ -99,8 +109,8 @@ async def _start(
     stack: AsyncExitStack,
     clock: Clock,
     ended: asyncio.Event,
-) -> None:
-    """Start everything, or as much as ``ended`` leaves time for; ``stack`` undoes it in reverse."""
+) -> _Core | None:
+    """Start everything; None if ``ended`` left no time for it.  ``stack`` undoes it in reverse."""
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     consul = await registry.client_for(settings, stack, clock)
     zone = ZoneId(settings.trust_domain, await registry.zone_name(settings, consul))
@@ -128,7 +138,7 @@ async def _start(
     stopped = tasks.spawn("wait for a signal", ended.wait())
     await asyncio.wait({known, stopped}, return_when=asyncio.FIRST_COMPLETED)
     if ended.is_set():
-        return
+        return None
     place = settings.listen.xds
     await core.xds.start(place.host, place.port)
     stack.push_async_callback(core.xds.close, _GRACE)
@@ -144,6 +154,7 @@ async def _start(
             "fingerprint": issuer.bundle().fingerprint,
         },
     )
+    return core
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +271,18 @@ async def _age(core: _Core, clock: Clock) -> NoReturn:
         for rollout in core.view.hub.world.rollouts.values():
             metrics.rollout_weight.labels(rollout=rollout.name).set(rollout.weight * 100 / WHOLE)
         await clock.sleep(_AGE_EVERY)
+
+
+def _in_words(core: _Core) -> str:
+    """Return how this instance is, as the operator reads it in ``systemctl status``."""
+    view, reasons = core.view, core.view.readiness()
+    return "; ".join(
+        [
+            f"not ready: {', '.join(reasons)}" if reasons else "ready",
+            f"zone {view.zone.zone}{', leads' if view.leading else ''}",
+            f"proxies connected: {len(view.proxies())}",
+        ]
+    )
 
 
 def _addresses(settings: ZoneSettings) -> dict[str, list[str]]:

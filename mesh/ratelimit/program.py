@@ -10,15 +10,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from mesh.aio import logs
 from mesh.aio.clock import Clock, SystemClock
 from mesh.aio.health import health_app
+from mesh.aio.notify import Notifier
 from mesh.aio.tasks import Tasks
+from mesh.config import service_manager
 from mesh.config.ratelimit import RateLimitSettings
+from mesh.config.service_manager import ServiceManager
 from mesh.config.types import HostPort
 from mesh.ratelimit import health, service
 from mesh.ratelimit.metrics import Metrics
@@ -28,6 +32,8 @@ from mesh.ratelimit.store import MemoryStore, Store
 
 logger = logging.getLogger(__name__)
 
+_REPORT_EVERY: Final = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class Running:
@@ -35,6 +41,8 @@ class Running:
 
     grpc: HostPort
     health: HostPort
+    reasons: Callable[[], Sequence[str]]
+    """Why it cannot count at the moment, if it cannot."""
 
 
 def run(settings: RateLimitSettings) -> None:
@@ -44,8 +52,9 @@ def run(settings: RateLimitSettings) -> None:
         PortTakenError: a port cannot be had.
 
     """
-    logs.configure(settings.log.level, settings.log.format)
-    asyncio.run(_until_signal(settings))
+    to_journal = service_manager.is_journal()
+    logs.configure(settings.log.level, settings.log.format, to_journal=to_journal)
+    asyncio.run(_until_signal(settings, service_manager.take()))
 
 
 @asynccontextmanager
@@ -80,17 +89,28 @@ async def serving(settings: RateLimitSettings, clock: Clock) -> AsyncIterator[Ru
                 "counters": settings.redis.url if settings.redis else "memory",
             },
         )
-        yield Running(grpc_place, health_place)
+        yield Running(grpc_place, health_place, readiness)
 
 
-async def _until_signal(settings: RateLimitSettings) -> None:
-    ended = asyncio.Event()
+async def _until_signal(settings: RateLimitSettings, manager: ServiceManager) -> None:
+    ended, clock = asyncio.Event(), SystemClock()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    async with serving(settings, SystemClock()):
+    notifier = Notifier(clock, manager.address, manager.watchdog)
+    async with notifier.told("ratelimit") as tasks, serving(settings, clock) as running:
+        notifier.ready()
+        tasks.spawn("report", notifier.follow(lambda: _in_words(running), _REPORT_EVERY))
         await ended.wait()
+        notifier.stopping()
         logger.info("rate limit service ends")
+
+
+def _in_words(running: Running) -> str:
+    """Return how this instance is, as the operator reads it in ``systemctl status``."""
+    reasons = running.reasons()
+    how = f"not ready: {', '.join(reasons)}" if reasons else "ready"
+    return f"{how}; counts for proxies on {running.grpc}"
 
 
 def _store(settings: RateLimitSettings, metrics: Metrics, clock: Clock) -> Store:
