@@ -49,6 +49,7 @@ wheel: setup
 	build/clean/bin/pip --quiet --disable-pip-version-check install dist/*.whl
 	build/clean/bin/mesh version
 	build/clean/bin/mesh zone --embedded --check-config >/dev/null
+	test -f build/clean/share/mesh/systemd/mesh.target
 	build/clean/bin/python -c 'import mesh.controlplane.zone, mesh.agent.main, mesh.demo.story'
 
 bench-ratelimit: setup

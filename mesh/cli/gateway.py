@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mesh.cli.proxy import become_agent
+from mesh.config.loading import read_file
 from mesh.config.proxy import DEFAULT_EDGE_PORT, DEFAULT_EGRESS_PORT, DEFAULT_INGRESS_PORT
 from mesh.model.proxies import Role
 
@@ -26,7 +27,8 @@ _File = Path | None
     "  mesh gateway --egress --zone-api zone.west.example:5678 \\\n"
     "    --join-token-file egress.token --state-dir /var/lib/mesh/egress\n"
     "  mesh gateway --edge --name edge --zone-api zone.west.example:5678 \\\n"
-    "    --join-token-file edge.token --state-dir /var/lib/mesh/edge"
+    "    --join-token-file edge.token --state-dir /var/lib/mesh/edge\n"
+    "  mesh gateway --config /etc/mesh/gateway.yaml"
 )
 def gateway(
     *,
@@ -151,21 +153,19 @@ def gateway(
     With --edge it serves clients outside the mesh: what its ingress-gateway entry and MeshGateway
     policies say, to the services that intentions let it call.
 
+    A settings file may name the role instead, as the unit mesh-gateway.service has it.
+
     Run two or more of each.
     """
-    roles = {Role.ZONE_GATEWAY: ingress, Role.EGRESS: egress, Role.EDGE: edge}
-    if sum(roles.values()) != 1:
-        wanted = "give one of --ingress, --egress and --edge"
-        raise typer.BadParameter(f"say which gateway this is: {wanted}")
-    (role,) = (each for each, is_meant in roles.items() if is_meant)
-    if name is not None and not edge:
-        raise typer.BadParameter(f"a {role.value} has its name already: leave --name out")
+    role = _role({Role.ZONE_GATEWAY: ingress, Role.EGRESS: egress, Role.EDGE: edge}, config)
+    if name is not None and role != Role.EDGE:
+        raise typer.BadParameter(f"a {role} has its name already: leave --name out")
     approle = {
         "role_id_file": _text(vault_role_id_file),
         "secret_id_file": _text(vault_secret_id_file),
     }
     given = {
-        "role": role.value,
+        "role": role,
         "service": name,
         "vault": _said(
             address=vault_address,
@@ -192,6 +192,17 @@ def gateway(
         "log_level": log_level,
     }
     become_agent(config, given, only_check=check_config)
+
+
+def _role(asked: dict[Role, bool], config: Path | None) -> str:
+    """Return the role that is asked for, or that the settings file names."""
+    roles = [each.value for each, is_meant in asked.items() if is_meant]
+    if not roles and config is not None:
+        roles = [str(said) for said in (read_file(config).get("role"),) if said is not None]
+    if len(roles) != 1 or roles[0] == Role.SIDECAR:
+        wanted = "give one of --ingress, --egress and --edge, or a role in the settings file"
+        raise typer.BadParameter(f"say which gateway this is: {wanted}")
+    return roles[0]
 
 
 def _said(**fields: Any) -> dict[str, Any] | None:

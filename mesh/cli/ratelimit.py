@@ -27,7 +27,7 @@ def ratelimit() -> None:
     epilog="\b\nExamples:\n"
     "  mesh ratelimit run\n"
     "  mesh ratelimit run --redis-url redis://redis.example:6379/0\n"
-    "  mesh ratelimit run --config /etc/mesh/ratelimit.toml --check-config"
+    "  mesh ratelimit run --config /etc/mesh/ratelimit.yaml --check-config"
 )
 def run(
     *,

@@ -49,7 +49,10 @@ mirror() {
 # --- what hosts share --------------------------------------------------------------------------
 
 key() {
+  exec 9>"$HOME_OF_HOSTS/.lock"
+  flock 9
   [ -s "$KEY" ] || ssh-keygen -q -t ed25519 -N '' -C mesh-testbed -f "$KEY"
+  exec 9>&-
   echo "$KEY"
 }
 

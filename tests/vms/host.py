@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import ipaddress
 import itertools
 import json
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -85,6 +86,8 @@ class Host:
     address: str
     address6: str
     directory: Path
+    namespace: str
+    """Its network namespace, as ``ip netns`` names it; another one after each boot."""
     ssh: tuple[str, ...]
     """The command that logs in as root, to be followed by words for the host's shell."""
 
@@ -182,9 +185,8 @@ class Bed:
 
         """
         host = self._named(name)
-        link = f"{self.bridge}h{len(self._hosts)}"
         addresses = (f"{host.address}/24", f"{host.address6}/64")
-        made = (str(host.directory), self.bridge, link, *addresses, *map(str, layers))
+        made = (str(host.directory), self.bridge, host.namespace, *addresses, *map(str, layers))
         await script("make", *made)
         public = (host.root / "etc/ssh/ssh_host_ed25519_key.pub").read_text().split()
         with self.known_hosts.open("a") as file:
@@ -207,7 +209,8 @@ class Bed:
         number = 11 + len(self._hosts)
         address, address6 = str(self.network[number]), str(self._network6[number])
         ssh = ("ssh", *self.ssh_options, f"root@{address}")
-        host = Host(name, address, address6, self.directory / "hosts" / name, ssh)
+        link = f"{self.bridge}h{len(self._hosts)}"
+        host = Host(name, address, address6, self.directory / "hosts" / name, link, ssh)
         assert name not in self._hosts, f"{name} is there already"
         self._hosts[name] = host
         return host
@@ -246,14 +249,24 @@ def discard(directory: Path) -> None:
         directory.parent.rmdir()
 
 
+@contextmanager
+def one_at_a_time(what: str) -> Iterator[None]:
+    """Let no other test run do ``what`` meanwhile; nothing else of this one goes on either."""
+    _HOME.mkdir(parents=True, exist_ok=True)
+    with (_HOME / f".{what}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 async def remove_leftovers() -> None:
     """Remove what test runs that were killed have left."""
-    for run_of in _HOME.glob("run-*-*"):
-        _, pid, started = run_of.name.split("-")
-        if _started(int(pid)) != started:
-            for directory in run_of.glob("bed*"):
-                await _remove(directory)
-            shutil.rmtree(run_of)
+    with one_at_a_time("leftovers"):
+        for run_of in _HOME.glob("run-*-*"):
+            _, pid, started = run_of.name.split("-")
+            if _started(int(pid)) != started:
+                for directory in run_of.glob("bed*"):
+                    await _remove(directory)
+                shutil.rmtree(run_of)
 
 
 async def _remove(directory: Path) -> None:

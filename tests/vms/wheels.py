@@ -52,7 +52,9 @@ cp {PLACE}/share/mesh/systemd/* /etc/systemd/system/
 async def wheelhouse(directory: Path) -> Path:
     """Put the mesh's wheel and those of all that it needs into ``directory``, which is there."""
     wheel = await _build(directory)
-    for each in (await _dependencies(wheel)).iterdir():
+    with host.one_at_a_time("wheels"):
+        dependencies = await _dependencies(wheel)
+    for each in dependencies.iterdir():
         try:
             os.link(each, directory / each.name)
         except OSError:  # another file system
@@ -71,11 +73,11 @@ async def layers(wheels: Path, directory: Path) -> list[Path]:
     base = await host.script("base", within=600)
     recipe = hashlib.sha256(f"{_locked()} {base} {_INSTALL}".encode()).hexdigest()[:12]
     environment = host.CACHE / "vms" / f"environment-{VERSION}-{recipe}"
-    if not environment.exists():
-        new = host.owned("environment")
-        await _layer(new, wheels, [], _INSTALL)
-        shutil.rmtree(new / "work")
-        new.rename(environment)
+    with host.one_at_a_time("environment"):
+        if not environment.exists():
+            new = host.owned("environment")
+            await _layer(new, wheels, [], _INSTALL)
+            new.rename(environment)
     await _layer(directory, wheels, [environment / "upper"], _RENEW)
     return [environment / "upper", directory / "upper"]
 
