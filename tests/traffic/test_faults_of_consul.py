@@ -23,7 +23,12 @@ from tests.traffic.small import Small, made, manage
 from tests.traffic.steady import Load, as_split
 from tests.traffic.waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.alone,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(120),
+]
 
 PROMPT = 5.0
 """Seconds within which a true deletion takes effect."""

@@ -23,7 +23,12 @@ from tests.traffic.small import Small, embedded, manage, used_up
 from tests.traffic.steady import Load, as_split
 from tests.traffic.waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.alone,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(120),
+]
 
 GUARD = "MeshRequestAuthentication"
 TREATS_CALLS = (

@@ -20,6 +20,7 @@ from tests.zones.load import Load
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 
+@pytest.mark.alone
 async def test_a_zones_whole_consul_is_lost_and_restored_empty(tmp_path: Path) -> None:
     async with three(tmp_path) as found:
         targets = {"local": found.a.url("web", "api"), "across": found.a.url("web", "orders")}
