@@ -322,10 +322,12 @@ remove() {
     stop "$dir"
     if mountpoint -q "$dir/root"; then umount "$dir/root" || umount -l "$dir/root"; fi
     for group in $(cgroups); do
-      for _ in {1..20}; do
+      # Whoever was killed may take a while to be gone.
+      for _ in {1..200}; do
         [ -d "$group/$link" ] || break
         find "$group/$link" -depth -type d -exec rmdir {} + 2>/dev/null || sleep 0.05
       done
+      [ ! -d "$group/$link" ] || echo "vmhost.sh: $group/$link is still in use" >&2
     done
   fi
   if mountpoint -q "$dir/root"; then fail "$dir/root is still mounted"; fi

@@ -25,7 +25,7 @@ async def test_a_host_keeps_its_files_and_leaves_nothing_behind(mesh_layers: lis
 
 async def _nothing_is_left(bed: Bed) -> None:
     assert not bed.directory.exists()
-    for command in ("ip link", "ip netns", "nft list tables", "findmnt"):
+    for command in ("ip link", "ip netns", "nft list tables", "findmnt", "ls -R /sys/fs/cgroup"):
         ended = await finished(*command.split())
         assert bed.bridge not in ended.output
         assert str(bed.directory) not in ended.output
