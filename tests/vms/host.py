@@ -15,7 +15,6 @@ it does; what a test run that was killed has left is removed by the next.  Needs
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import ipaddress
@@ -29,48 +28,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tests.vms.commands import Finished, finished, run
+
+__all__ = ["Bed", "Finished", "Host", "finished", "hosts", "run"]
+
 SCRIPT: Final = Path(__file__).parents[1] / "testbed" / "vmhost.sh"
 CACHE: Final = Path(os.getenv("TESTBED_CACHE") or Path.home() / ".cache" / "mesh-testbed")
 _HOME: Final = CACHE / "vms"
 _NETWORKS: Final = ipaddress.IPv4Network("10.96.0.0/11")
 """Where beds take their networks from."""
 _numbers: Final = itertools.count()
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """How a command ended."""
-
-    command: tuple[str, ...]
-    code: int
-    output: str
-    errors: str
-
-
-async def finished(*command: str, text: str = "", within: float = 120) -> Finished:
-    """Run a command on this machine with ``text`` as its input; return how it ended."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(within):
-            output, errors = await process.communicate(text.encode())
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        raise AssertionError(f"not done within {within} s: {' '.join(command)}") from None
-    assert process.returncode is not None
-    return Finished(command, process.returncode, output.decode(), errors.decode())
-
-
-async def run(*command: str, text: str = "", within: float = 120) -> str:
-    """Run a command on this machine, which must succeed; return what it prints."""
-    ended = await finished(*command, text=text, within=within)
-    assert ended.code == 0, f"{' '.join(command)} (as root?): {ended.errors}{ended.output}"
-    return ended.output
 
 
 async def script(*words: str, within: float = 120) -> str:
