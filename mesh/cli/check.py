@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
@@ -16,7 +15,8 @@ from mesh.ca.vault_layout import Mode
 from mesh.cli import progress
 from mesh.cli.arguments import environment_only, refused
 from mesh.cli.checks import catalogue, runner
-from mesh.cli.checks.model import Checked, Level, Section
+from mesh.cli.checks.model import Checked, Section
+from mesh.cli.checks.report import document, lines
 from mesh.cli.checks.surroundings import Surroundings, ZonePlace
 from mesh.cli.consul import consul_options
 from mesh.cli.errors import NO
@@ -142,47 +142,6 @@ async def look(
             await clock.sleep(_PAUSE)
 
 
-def lines(checked: Sequence[Checked], *, short: bool) -> list[str]:
-    """Write the findings for people, and the sum of them."""
-    said: list[str] = []
-    for section in checked:
-        findings = [
-            finding for _, finding in section.findings if not short or finding.level is not Level.OK
-        ]
-        if not findings:
-            continue
-        said += [*([""] if said else []), section.name, "-" * len(section.name)]
-        for finding in findings:
-            first, *more = finding.text.splitlines()
-            said.append(f"{finding.level.mark} {first}")
-            said += [f"    {line}" for line in more]
-            advice = finding.remedy.splitlines()
-            said += [f"  {'→' if not index else ' '} {line}" for index, line in enumerate(advice)]
-    return [*said, *([""] if said else []), _sum(checked)]
-
-
-def document(checked: Sequence[Checked]) -> dict[str, Any]:
-    """Write the findings for programs."""
-    return {
-        "ok": not any(section.failed for section in checked),
-        "sections": [
-            {
-                "name": section.name,
-                "checks": [
-                    {
-                        "check": title,
-                        "level": finding.level.value,
-                        "text": finding.text,
-                        "remedy": finding.remedy,
-                    }
-                    for title, finding in section.findings
-                ],
-            }
-            for section in checked
-        ],
-    }
-
-
 def _sections(
     client: ConsulClient,
     zone: ZonePlace,
@@ -194,13 +153,6 @@ def _sections(
     if vault is not None and vault_client is not None:
         sections.append(catalogue.vault(vault_client, vault.mount, vault.mode))
     return [*sections, catalogue.zone(zone, surroundings)]
-
-
-def _sum(checked: Sequence[Checked]) -> str:
-    levels = [finding.level for section in checked for _, finding in section.findings]
-    counts = {level: levels.count(level) for level in Level}
-    verdict = "Something is wrong" if counts[Level.FAILURE] else "All is well"
-    return f"{verdict}: " + ", ".join(f"{counts[level]} {level.mark}" for level in Level)
 
 
 def _patience(text: str) -> timedelta:

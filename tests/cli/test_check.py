@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from mesh.ca.vault_layout import Mode
-from mesh.cli import check
-from mesh.cli.checks import clock_skew, consul_rights, consul_version, runner, vault_policy
+from mesh.cli.checks import clock_skew, consul_rights, consul_version, report, runner, vault_policy
 from mesh.cli.checks.model import Checked, Finding, Level, Section, failure, ok, warning
 from mesh.model.violations import InvalidInputError, Violation
 from tests.cli.conftest import Mesh, put
@@ -69,7 +68,7 @@ def test_the_table_shows_marks_and_remedies_and_short_leaves_out_what_is_well() 
         Checked("One", [("x", ok("fine")), ("y", warning("hm\nmore", "look"))]),
         Checked("Two", [("z", ok("fine too"))]),
     ]
-    assert check.lines(checked, short=False) == [
+    assert report.lines(checked, short=False) == [
         "One",
         "---",
         "√ fine",
@@ -83,8 +82,8 @@ def test_the_table_shows_marks_and_remedies_and_short_leaves_out_what_is_well() 
         "",
         "All is well: 2 √, 1 ‼, 0 ×",
     ]
-    assert "fine" not in "\n".join(check.lines(checked, short=True))
-    assert "Two" not in check.lines(checked, short=True)
+    assert "fine" not in "\n".join(report.lines(checked, short=True))
+    assert "Two" not in report.lines(checked, short=True)
 
 
 @pytest.mark.parametrize(
@@ -282,4 +281,4 @@ def test_wait_must_be_a_duration(mesh: Mesh) -> None:
 
 
 def test_a_failure_is_a_failure() -> None:
-    assert check.document([Checked("x", [("y", failure("bad", "mend"))])])["ok"] is False
+    assert report.document([Checked("x", [("y", failure("bad", "mend"))])])["ok"] is False
