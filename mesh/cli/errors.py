@@ -46,6 +46,8 @@ EXITS: Final = {
     "mesh.cli.config.NoEnvoyError": NO_SERVER,
     "mesh.demo.processes.ProcessError": NO_SERVER,
     "mesh.ratelimit.errors.RateLimitError": BAD_INPUT,
+    "mesh.capture.errors.CaptureError": BAD_INPUT,
+    "mesh.capture.errors.RolledBackError": NO,
 }
 """Exit codes by class.  By name, because whoever imports the classes imports their rooms; an
 error can only be raised by a room that is imported."""

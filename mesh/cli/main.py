@@ -23,6 +23,11 @@ SECTIONS: Final[Sequence[Section]] = (
                 "Run the rate limit service, which counts for many proxies.",
                 "mesh.cli.ratelimit",
             ),
+            Entry(
+                "capture",
+                "Send connections of this host's applications through its proxies.",
+                "mesh.cli.capture",
+            ),
         ),
     ),
     (

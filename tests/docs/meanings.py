@@ -128,3 +128,25 @@ RATELIMIT: Final[Mapping[str, str]] = {
     "log.level": "What is logged.",
     "log.format": "`json` for programs, `text` for people.",
 }
+
+CAPTURE: Final[Mapping[str, str]] = {
+    "trust_domain": "The zone's trust domain: it tells the mesh's IPv6 addresses.",
+    "proxies[].service": "The service whose proxy it is.",
+    "proxies[].users": "Users (names or uids) whose connections it takes. With neither `users` nor "
+    "`cgroups`, it takes everybody's but root's whom no other proxy takes.",
+    "proxies[].cgroups": "Cgroups, as `system.slice/web.service`, whose processes' connections it "
+    "takes; a cgroup stands over a user.",
+    "proxies[].outbound": "The port of the setting `capture` of its proxy. Without it, nothing "
+    "that applications send is captured.",
+    "proxies[].to": "`mesh`: connections to the mesh's virtual addresses; `all`: to everywhere.",
+    "proxies[].inbound": "Port of the application, and the proxy's `inbound_port`, to which "
+    "connections from other hosts go instead.",
+    "exclude.ports": "Destination ports that are not captured, beside 22.",
+    "exclude.cidrs": "Destinations that are not captured, beside loopback, link-local and "
+    "multicast.",
+    "exclude.users": "Users whose connections are not captured, beside those of the proxies, of "
+    "Consul, Vault, sshd and systemd.",
+    "dns": "Without it, names are left alone.",
+    "dns.port": "The port of the setting `dns` of one of this host's proxies.",
+    "dns.domain": "Questions for names below it go there: one label of at most 14 letters.",
+}

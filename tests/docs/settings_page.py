@@ -14,7 +14,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from mesh.config import proxy, ratelimit, zone
+from mesh.config import capture, proxy, ratelimit, zone
+from mesh.config.capture import CaptureSettings
 from mesh.config.proxy import ProxySettings
 from mesh.config.ratelimit import RateLimitSettings
 from mesh.config.types import HostPort, format_duration
@@ -57,6 +58,13 @@ policies. Options of the command stand over file and variables; see
 [`mesh ratelimit run`](cli.md#mesh-ratelimit-run).
 
 """
+_CAPTURE: Final = """
+## `mesh capture`
+
+`mesh capture apply --config FILE`; see [the guide](../guides/capture.md). `[]` stands for each of a
+list.
+
+"""
 _SAID_IN_WORDS: Final = {"data_dir": "`/var/lib/mesh` for root, else `~/.local/state/mesh`"}
 _NAMES: Final[Mapping[object, str]] = {
     timedelta: "duration",
@@ -81,6 +89,8 @@ def page() -> str:
         + table(_HEAD, _rows(ProxySettings, meanings.PROXY, proxy.PREFIX))
         + _RATELIMIT
         + table(_HEAD, _rows(RateLimitSettings, meanings.RATELIMIT, ratelimit.PREFIX))
+        + _CAPTURE
+        + table(_HEAD, _rows(CaptureSettings, meanings.CAPTURE, capture.PREFIX))
     )
 
 
@@ -104,7 +114,8 @@ def settings(
             yield f"{prefix}{name}", field.annotation, _written(default)
         if section is not None:
             below = default if isinstance(default, BaseModel) else None
-            yield from settings(section, f"{prefix}{name}.", below)
+            each = "[]" if _is_list(field.annotation) else ""
+            yield from settings(section, f"{prefix}{name}{each}.", below)
 
 
 def _rows(
@@ -112,7 +123,8 @@ def _rows(
 ) -> Iterator[tuple[str, ...]]:
     for name, annotation, default in settings(model):
         said = _SAID_IN_WORDS.get(name, default)
-        variable = "" if _section(annotation) else code(prefix + name.replace(".", "__").upper())
+        has_none = _section(annotation) is not None or "[]" in name
+        variable = "" if has_none else code(prefix + name.replace(".", "__").upper())
         yield code(name), _kind(annotation), said, meaning.get(name, ""), variable
 
 
@@ -121,6 +133,10 @@ def _section(annotation: object) -> type[BaseModel] | None:
         if isinstance(part, type) and issubclass(part, BaseModel):
             return part
     return None
+
+
+def _is_list(annotation: object) -> bool:
+    return get_origin(annotation) is tuple
 
 
 def _default(field: FieldInfo) -> object:
@@ -149,7 +165,7 @@ def _kind(annotation: object) -> str:
         case builtins.tuple:
             found = f"list of {_kind(parts[0])}"
         case builtins.dict:
-            found = "table of text"
+            found = f"table of {_kind(parts[1])}"
         case _:
             found = "section" if _section(annotation) is not None else _NAMES[annotation]
     return found

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pytest
 from pydantic import BaseModel
 
+from mesh.config.capture import CaptureSettings
 from mesh.config.proxy import ProxySettings
 from mesh.config.ratelimit import RateLimitSettings
 from mesh.config.zone import ZoneSettings
@@ -28,6 +29,7 @@ def test_a_page_is_current(name: str) -> None:
         (ZoneSettings, meanings.ZONE),
         (ProxySettings, meanings.PROXY),
         (RateLimitSettings, meanings.RATELIMIT),
+        (CaptureSettings, meanings.CAPTURE),
     ],
 )
 def test_every_setting_has_a_meaning(model: type[BaseModel], meaning: Mapping[str, str]) -> None:
