@@ -13,6 +13,8 @@ from mesh.capture.sockets import Socket, listens
 
 _ASKED: Final = "ask"
 """The chain that has a rule for each place at which a name may end."""
+_V4: Final = 4
+_DISCARD: Final = 9
 _LOOPBACK: Final = ("127.0.0.1", "::1")
 
 
@@ -70,6 +72,21 @@ def deaf(plan: Plan, found: Sequence[Socket]) -> Iterator[Deaf]:
         )
         if addresses and not _is_elsewhere(found, plan, port, addresses):
             yield Deaf(service, protocol, port, addresses)
+
+
+def unroutable(plan: Plan) -> Iterator[str]:
+    """Yield the blocks of virtual addresses that this host has no route to.
+
+    A connection to one fails before the table sees it.
+    """
+    for block in plan.virtual if plan.takers else ():
+        family = socket.AF_INET if block.version == _V4 else socket.AF_INET6
+        with socket.socket(family, socket.SOCK_DGRAM) as opened:
+            try:
+                # Sends nothing: it finds the route.
+                opened.connect((str(block[1]), _DISCARD))
+            except OSError:
+                yield str(block)
 
 
 def unresolved(plan: Plan, services: Sequence[str]) -> str:

@@ -117,6 +117,7 @@ def check(*, config: ConfigOption = DEFAULT, output: OutputOption = Output.TABLE
     findings = [("table", _table(found, config))]
     findings += [("cgroups", warning(_missing(each), _CGROUP_REMEDY)) for each in missing]
     findings += _listening(wanted)
+    findings += _routes(wanted)
     if wanted.names is not None and not found.changes:
         reason = looking.unresolved(wanted, [each.service for each in settings.proxies])
         findings.append(
@@ -183,6 +184,19 @@ def _listening(wanted: Plan) -> list[tuple[str, Finding]]:
             text = f"nobody listens on {where} for IPv6: what is captured of it is refused"
             findings.append((where, warning(text, "let the proxy listen on [::] or [::1] too")))
     return findings or [("listening", ok("every port that is redirected to has a listener"))]
+
+
+def _routes(wanted: Plan) -> list[tuple[str, Finding]]:
+    missing = list(looking.unroutable(wanted))
+    findings = []
+    for block in missing:
+        text = f"this host has no route to {block}: calls to services by name fail"
+        # Without IPv6, programs use IPv4; not the other way round.
+        judged = warning if ":" in block else failure
+        findings.append(
+            ("routes", judged(text, f"ip route add {block} dev INTERFACE, or a default"))
+        )
+    return findings
 
 
 def _warn_of_deaf(wanted: Plan) -> None:

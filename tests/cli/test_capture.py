@@ -13,6 +13,7 @@ import pytest
 
 from mesh.capture.table import removal
 from tests.capture.host import Host
+from tests.zones import namespaces
 
 CAPTURE: Final = """
 proxies:
@@ -117,6 +118,17 @@ def test_check_tells_what_is_missing(host: Host, capture: Capture, tmp_path: Pat
     assert "warning: nobody listens on tcp port 15009 (web)" in applied.stderr
     host.nft.load("add rule inet mesh outbound counter")
     assert "× another table is loaded than planned" in capture("check").stdout
+
+
+async def test_check_tells_that_calls_have_no_route(host: Host, capture: Capture) -> None:
+    assert capture("apply", "--no-rollback").returncode == 0
+    await namespaces.ip("route delete default", namespace=host.name)
+    try:
+        ran = capture("check")
+    finally:
+        await namespaces.ip("route add default via 192.0.2.1", namespace=host.name)
+    assert ran.returncode == 1
+    assert "× this host has no route to 240.0.0.0/4" in ran.stdout
 
 
 def test_a_guarded_place_that_is_captured_is_refused(host: Host, capture: Capture) -> None:
