@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -15,7 +16,10 @@ from typing import Final
 import pytest
 import pytest_asyncio
 
-from mesh.demo.estate import Estate
+from mesh.capture.plan import OWN_USER, plan
+from mesh.capture.table import replacement
+from mesh.config.capture import CaptureSettings
+from mesh.demo.estate import TRUST_DOMAIN, Estate
 from mesh.model import vips
 from mesh.model.intentions import Action, Intention
 from tests import realpostgres
@@ -28,32 +32,19 @@ pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 _USER: Final = 12_345
 """The application's user: what it sends is captured, and nothing else."""
 _CAPTURE, _NAMES = 15_001, 15_053
-_TRUST_DOMAIN: Final = "demo.mesh"
-_QUESTION: Final = "@th,{at},48 & 0xffdfdfdfdfff == 0x044d45534800"
-"""A question that ends in ``.mesh``, in capitals or not."""
+_SETTINGS: Final = CaptureSettings.model_validate(
+    {
+        "proxies": [{"service": "web", "users": [str(_USER)], "outbound": _CAPTURE}],
+        "dns": {"port": _NAMES},
+        "trust_domain": TRUST_DOMAIN,
+    }
+)
+_OUTSIDE: Final = ("fd99::1/64", "::/0")
 
 
-def _table() -> str:
-    block = vips.ipv6_block(_TRUST_DOMAIN)
-    lengths = range(len("x.mesh") + 2, 40)
-    questions = (
-        f"udp dport 53 {_QUESTION.format(at=8 * (8 + 12 + length - 6))} redirect to :{_NAMES}"
-        for length in lengths
-    )
-    return "\n".join(
-        (
-            "table inet captured {",
-            "chain output {",
-            "type nat hook output priority -100;",
-            f"meta skuid != {_USER} return",
-            f"ip daddr {vips.IPV4} meta l4proto tcp redirect to :{_CAPTURE}",
-            f"ip6 daddr {block} meta l4proto tcp redirect to :{_CAPTURE}",
-            *questions,
-            "}",
-            "}",
-            "",
-        )
-    )
+def _accounts(name: str) -> int | None:
+    # The proxies of an estate run as whoever runs the test.
+    return os.getuid() if name == OWN_USER else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +142,14 @@ async def _bed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bed]:
         network = await stack.enter_async_context(Network(["a"]))
         namespace = network.namespace("a")
         stack.enter_context(_resolver(namespace, network.address("a", 53)))
-        await ip("route add default dev lo", "route add ::/0 dev lo", namespace=namespace)
-        await run(*network.prefix("a"), "nft", "-f", "-", text=_table())
+        await ip(
+            "route add default dev outside",
+            f"address add {_OUTSIDE[0]} dev outside nodad",
+            f"route add {_OUTSIDE[1]} dev outside",
+            namespace=namespace,
+        )
+        table = replacement(plan(_SETTINGS, _accounts))
+        await run(*network.prefix("a"), "nft", "-f", "-", text=table)
         estate = Estate(directory, host=network.host("a"))
         await stack.enter_async_context(estate)
         await estate.start_zone()
