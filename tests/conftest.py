@@ -27,11 +27,28 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Schedule(config, log)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let those tests of a unit that run alone follow each other, so that they wait once."""
+    if _TURNS in config.stash:
+        items.sort(key=_is_alone)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Take a turn before a test begins, its time limit included."""
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """Have a turn from before the test begins, its time limit included."""
     turns = item.config.stash.get(_TURNS, None)
     if turns is None:
         return (yield)
-    with turns.taken(alone=item.get_closest_marker("alone") is not None):
+    alone = _is_alone(item)
+    turns.take(alone=alone)
+    try:
         return (yield)
+    finally:
+        if not alone or nextitem is None or not _is_alone(nextitem):
+            turns.leave()
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None

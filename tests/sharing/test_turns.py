@@ -31,9 +31,12 @@ class Worker:
         return not self.began.wait(0.1)
 
     def _work(self, turns: Turns, alone: bool) -> None:  # noqa: FBT001 - an argument of a thread
-        with turns.taken(alone=alone):
-            self.began.set()
-            assert self._end.wait(10)
+        turns.take(alone=alone)
+        # As before a second test that is alone.
+        turns.take(alone=alone)
+        self.began.set()
+        assert self._end.wait(10)
+        turns.leave()
 
 
 def test_many_go_beside_each_other(tmp_path: Path) -> None:

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 
 class Turns:
-    """Locks of files, which end with whoever holds them, however he ends."""
+    """One worker's.  They are locks of files, which end with whoever holds them, however he ends.
+
+    Who waits to be alone stands in the door: nobody passes him, and so he waits for no more than
+    the tests that are running.
+    """
 
     def __init__(self, directory: Path) -> None:
         """Keep them below ``directory``, which is the same for all workers."""
         self._door = directory / "turns.door"
-        self._room = directory / "turns.room"
+        self._place = directory / "turns.room"
+        self._room: IO[bytes] | None = None
 
-    @contextmanager
-    def taken(self, *, alone: bool) -> Iterator[None]:
-        """Wait for a turn, beside others or ``alone``, and have it for the block.
+    def take(self, *, alone: bool) -> None:
+        """Wait for a turn, beside others or ``alone``; one that was not left goes on."""
+        if self._room is not None:
+            return
+        room = self._place.open("wb")
+        with self._door.open("wb") as door:
+            fcntl.flock(door, fcntl.LOCK_EX)
+            fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        self._room = room
 
-        Who waits to be alone stands in the door: nobody passes him, and so he waits for no more
-        than the tests that are running.
-        """
-        with self._room.open("wb") as room:
-            with self._door.open("wb") as door:
-                fcntl.flock(door, fcntl.LOCK_EX)
-                fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-            yield
+    def leave(self) -> None:
+        """End the turn."""
+        room, self._room = self._room, None
+        if room is not None:
+            room.close()
