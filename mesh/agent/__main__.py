@@ -16,6 +16,7 @@ from mesh.agent.errors import (
     ZoneUnreachableError,
 )
 from mesh.agent.main import run
+from mesh.agent.registrars import deregister
 from mesh.agent.settings import AgentSettings
 from mesh.aio.journal import prefixed
 from mesh.aio.tasks import TaskFailedError
@@ -34,14 +35,19 @@ def main(arguments: list[str]) -> int:
     """Run the agent; return its exit code."""
     match arguments:
         case ["--settings", file]:
-            pass
+            leaves = False
+        case ["--settings", file, "--deregister"]:
+            leaves = True
         case _:
             sys.stderr.write("usage: python -m mesh.agent --settings FILE (see `mesh proxy`)\n")
             return _BAD_INPUT
     try:
         settings = AgentSettings.load(Path(file))
         logs.configure(settings.log_level, to_journal=service_manager.is_journal())
-        asyncio.run(run(settings, manager=service_manager.take()))
+        if leaves:
+            asyncio.run(deregister(settings))
+        else:
+            asyncio.run(run(settings, manager=service_manager.take()))
     except AgentError as error:
         return _report(error)
     except TaskFailedError as error:

@@ -12,6 +12,7 @@ from mesh.agent import http
 _CHANGES: Final = quote(r"(update_success|config_reload)$")
 _CONNECTIONS: Final = quote(r"^listener\..*downstream_cx_active$")
 _STARTED: Final = "listener_manager.workers_started"
+_CONNECTED: Final = "control_plane.connected_state"
 _COUNT: Final = re.compile(r"^(?P<name>.+): (?P<value>\d+)$", re.MULTILINE)
 
 
@@ -80,6 +81,10 @@ class Admin:
         return (
             await self._ask("GET", f"/clusters?format=json&filter={quote(pattern, safe='')}")
         ).json()
+
+    async def connected(self) -> bool:
+        """Ask whether Envoy is connected to the zone's xDS server."""
+        return bool((await self._counts(quote(f"^{re.escape(_CONNECTED)}$"))).get(_CONNECTED))
 
     async def fail_health(self) -> None:
         """Have HTTP connections closed after the answer at hand, and health checks fail."""

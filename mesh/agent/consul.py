@@ -39,8 +39,24 @@ class ConsulAgent:
 
     async def has(self, service: str) -> bool:
         """Whether a service with this id is registered."""
-        path = f"/v1/agent/service/{quote(service, safe='')}"
-        return (await self._ask("GET", path)).status != _ABSENT
+        return (await self._look(service)).status != _ABSENT
+
+    async def find(self, service: str) -> dict[str, Any] | None:
+        """Return the service with this id as Consul's agent knows it; None if it does not."""
+        answer = await self._look(service)
+        if answer.status == _ABSENT:
+            return None
+        try:
+            said = answer.json()
+        except http.RequestError as error:
+            raise ConsulError(
+                f"Consul's answer about {service} cannot be read: {error}",
+                "Is consul.url the address of a Consul agent?",
+            ) from error
+        return said if isinstance(said, dict) else {}
+
+    async def _look(self, service: str) -> http.Response:
+        return await self._ask("GET", f"/v1/agent/service/{quote(service, safe='')}")
 
     async def _ask(self, method: str, path: str, body: object = None) -> http.Response:
         url = self._settings.url.rstrip("/")

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from random import random
 from typing import Any, Final
@@ -157,17 +157,33 @@ class Enrolment:
         trust = self.trust or await first_trust(
             self._zone, self._proof.pins(), self._settings.bundle_file
         )
-        proof = self._proof.read()
+        proofs = self._proof.all()
         workload = WorkloadId(trust.zone.trust_domain, trust.zone.zone, self._settings.service)
         with Workshop() as workshop:
             stored = self.files.enrolment_key()
             key, csr = await workshop.request(workload.uri, stored)
             if stored is None:
                 self.files.save_enrolment_key(key)
-            said = await self._zone.enrol(trust, csr, self._settings.service, proof)
+            said, proof = await self._shown(trust, csr, proofs)
             svid = await self._accept(workshop, workload, key, said)
         self._proof.keep(proof)
         return svid
+
+    async def _shown(
+        self, trust: Trust, csr: str, proofs: Sequence[dict[str, str]]
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """Show the zone one proof after another; return its answer, and what it believed."""
+        for proof in proofs[:-1]:
+            try:
+                return await self._zone.enrol(trust, csr, self._settings.service, proof), proof
+            except ZoneRefusedError as refused:
+                if not refused.final:
+                    raise
+                logger.warning(
+                    "token refused; showing the kept one", extra={"reason": str(refused)}
+                )
+        last = proofs[-1]
+        return await self._zone.enrol(trust, csr, self._settings.service, last), last
 
     async def renew(self) -> Svid:
         """Get the next certificate, with a new key, on the strength of the present one."""

@@ -21,6 +21,10 @@ class StateError(AgentError):
     """The state directory cannot be used."""
 
 
+class ForeignStateError(StateError):
+    """The state directory was made on another machine than this one."""
+
+
 class ZoneUnreachableError(AgentError):
     """No address of the zone's API answered."""
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from mesh.agent import ports, readiness, web
+from mesh.agent.binding import bound
 from mesh.agent.certificates import Certificates, serve
-from mesh.agent.consul import ConsulAgent
 from mesh.agent.drain import Drain
 from mesh.agent.enrolment import Enrolment
 from mesh.agent.envoy_process import find_envoy
@@ -24,16 +24,12 @@ from mesh.agent.errors import AgentError, PortTakenError
 from mesh.agent.identity import Svid
 from mesh.agent.measurements import Measurements
 from mesh.agent.recorder import Recorder
-from mesh.agent.registration import (
-    ConsulRegistrar,
-    NoRegistrar,
-    Registrar,
-    Registration,
-    ZoneRegistrar,
-)
+from mesh.agent.registrars import registrar
+from mesh.agent.registration import Registration
 from mesh.agent.reporting import Reporter
 from mesh.agent.settings import AgentSettings, parse_address
 from mesh.agent.state import StateDir
+from mesh.agent.status import Connection, StatusPage
 from mesh.agent.stopping import Stop
 from mesh.agent.supervisor import Supervisor
 from mesh.agent.validation import refusal
@@ -79,6 +75,7 @@ class Agent:
         told = manager or ServiceManager()
         self._notifier = Notifier(clock, told.address, told.watchdog)
         self._reporter = Reporter(self._notifier, self._status, self._pages, self._enrolment)
+        self._connection = Connection(self._status, clock)
         self._stop = asyncio.Event()
         self._leaving = False
         self._drain: Drain | None = None
@@ -110,8 +107,10 @@ class Agent:
             TaskFailedError: a part failed.
 
         """
+        told = StatusPage(self._settings, self._state, self._status, self._pages, self._connection)
         asked = {"/measurements": Measurements(lambda: self._status.admin).page}
-        server = await web.serve(self._settings.listen, self._pages.pages(), asked)
+        answered = {**self._pages.pages(), "/status": told.page}
+        server = await web.serve(self._settings.listen, answered, asked)
         try:
             async with self._notifier.told("agent") as tasks:
                 if self._notifier:
@@ -148,7 +147,10 @@ class Agent:
         if not await supervisor.adopt():
             await self._claim_ports(proxy.need)
         self._status.supervisor, self._status.svid = supervisor, svid
-        registration = Registration(self._registrar(), self._clock)
+        registration = Registration(
+            registrar(self._settings, self._zone, self._enrolment), self._clock
+        )
+        self._status.registration = registration
         async with Tasks("agent") as tasks:
             tasks.spawn("keep the certificate valid", self._enrolment.keep_valid(), forever=True)
             tasks.spawn("follow the trust bundle", self._enrolment.keep_bundle(), forever=True)
@@ -157,6 +159,7 @@ class Agent:
                 self._status.certificates = clients
                 tasks.spawn("keep clients' certificates", serve(clients, self._state), forever=True)
             tasks.spawn("spread the news", self._follow_svid(supervisor), forever=True)
+            tasks.spawn("watch the connection", self._connection.run(), forever=True)
             supervision = tasks.spawn("supervise envoy", supervisor.run(), forever=True)
             recorder = Recorder(proxy, self._state, self._clock, self._refusal)
             recording = tasks.spawn("record", recorder.run(supervisor), forever=True)
@@ -227,26 +230,6 @@ class Agent:
             await self._clock.sleep(_POLL)
         await registration.run()
 
-    def _registrar(self) -> Registrar:
-        settings, inbound = self._settings, self._settings.inbound
-        if settings.register == "none" or inbound is None:
-            return NoRegistrar()
-        if settings.register == "consul":
-            return ConsulRegistrar(settings, inbound, self._address, ConsulAgent(settings.consul))
-        return ZoneRegistrar(settings, inbound, self._address, self._zone, self._enrolment)
-
-    def _address(self) -> str:
-        """Return where callers find this host: as configured, else as the zone sees it."""
-        if self._settings.advertise_address is not None:
-            return self._settings.advertise_address
-        try:
-            return ports.own_address_towards(*self._settings.zone_api[0])
-        except OSError as error:
-            raise AgentError(
-                f"cannot tell which address of this host callers should use: {error}",
-                "Say it with --advertise-address.",
-            ) from error
-
 
 async def _any_accepts(addresses: Iterable[str]) -> bool:
     for address in addresses:
@@ -282,7 +265,7 @@ async def run(settings: AgentSettings, *, manager: ServiceManager | None = None)
     state = StateDir(Path(settings.state_dir))
     try:
         with state.lock():
-            agent = Agent(settings, state, SystemClock(), manager)
+            agent = Agent(bound(settings, state), state, SystemClock(), manager)
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, agent.stop)

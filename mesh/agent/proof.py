@@ -56,6 +56,19 @@ class Proof:
             )
         return {"kind": self._kind, "token": token}
 
+    def all(self) -> tuple[dict[str, str], ...]:
+        """Return every proof there is, the file's first.
+
+        The file may have been replaced since by a token that let nobody in before it expired; the
+        one that was kept, bound to our key, still does.
+
+        Raises:
+            ProofError: there is none.
+
+        """
+        first, stored = self.read(), self._stored()
+        return (first,) if stored is None or stored == first else (first, stored)
+
     def pins(self) -> Pins:
         """Return what the token says of the zone that made it."""
         if self._kind != JOIN_TOKEN:

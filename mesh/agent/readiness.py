@@ -1,6 +1,6 @@
 """What the proxy tells whoever asks on its readiness port: ``/ready``, ``/live``, ``/metrics``.
 
-(``/measurements`` is there too: see ``measurements``.)
+(``/measurements`` and ``/status`` are there too: see ``measurements`` and ``status``.)
 
 Ready means that a caller may be sent here, and that the application may call: Envoy serves with
 the inbound listener and with one for each upstream, the certificate is valid, and nobody has asked
@@ -21,6 +21,7 @@ from mesh.agent.admin import Admin, Condition
 from mesh.agent.certificates import Certificates
 from mesh.agent.envoy_process import Role
 from mesh.agent.identity import Svid
+from mesh.agent.registration import Registration
 from mesh.agent.settings import AgentSettings
 from mesh.agent.supervisor import Supervisor
 from mesh.agent.web import Handler, Page
@@ -40,6 +41,7 @@ class Status:
     draining: bool = False
     certificates: Certificates | None = None
     """Those for clients, of an edge gateway."""
+    registration: Registration | None = None
 
     @property
     def admin(self) -> Admin | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from mesh.agent import health
@@ -30,6 +30,8 @@ CHECK_SECONDS: Final = 10.0
 """How often Consul is asked whether it still knows the service."""
 
 _REFRESHES_PER_LEASE: Final = 3
+_TOLD: Final = ("Address", "Port", "Tags", "Meta")
+"""What callers are told of a service."""
 
 
 class Registrar(Protocol):
@@ -72,14 +74,23 @@ class ConsulRegistrar:
         self._consul = consul
 
     async def refresh(self) -> float:
-        """Register what Consul does not know (at first, or after it lost its state)."""
-        known = [await self._consul.has(each) for each in self._ids()]
-        if not all(known):
-            healthy = await health.probe(self._settings.health, self._inbound) == health.PASSING
-            address = await asyncio.to_thread(self._address)
-            for service in consul_services(self._settings, self._inbound, address, passing=healthy):
+        """Register what Consul does not know, or knows otherwise.
+
+        It does not at first, or after it lost its state; it knows otherwise when the host has
+        another address than before, or the settings changed while the agent was down.  The ids
+        are the same, so what is registered replaces what was: no caller finds both.
+        """
+        known = {each: await self._consul.find(each) for each in self._ids()}
+        address = await asyncio.to_thread(self._address)
+        settings, inbound = self._settings, self._inbound
+        wanted = consul_services(settings, inbound, address, passing=False)
+        if any(differs(known[str(each["ID"])], each) for each in wanted):
+            healthy = await health.probe(settings.health, inbound) == health.PASSING
+            for service in consul_services(settings, inbound, address, passing=healthy):
                 await self._consul.register(service)
-            logger.info("registered with consul", extra={"service_id": self._settings.id})
+            logger.info(
+                "registered with consul", extra={"service_id": settings.id, "address": address}
+            )
         return CHECK_SECONDS
 
     async def deregister(self) -> None:
@@ -149,24 +160,25 @@ class Registration:
         self._registrar = registrar
         self._clock = clock
         self.registered = False
+        self.complaint = ""
+        """Why the last try failed; empty if it did not."""
         self._tried = False
 
     async def run(self) -> None:
         """Register and stay registered; runs forever."""
         backoff = Backoff(0.5, 15.0)
-        complaint = ""
         while True:
             self._tried = True
             try:
                 pause = await self._registrar.refresh()
             except (AgentError, OSError) as error:
-                if str(error) != complaint:
-                    complaint = str(error)
-                    logger.warning("not registered", extra={"reason": complaint})
+                if str(error) != self.complaint:
+                    self.complaint = str(error)
+                    logger.warning("not registered", extra={"reason": self.complaint})
                 pause = backoff.next()
             else:
                 self.registered = True
-                complaint = ""
+                self.complaint = ""
                 backoff.reset()
             await self._clock.sleep(pause)
 
@@ -182,6 +194,14 @@ class Registration:
         else:
             self.registered = self._tried = False
             logger.info("deregistered")
+
+
+def differs(known: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> bool:
+    """Whether what Consul knows of a service is not what it should say to callers."""
+    if known is None:
+        return True
+    # Consul leaves out, or gives as null, what is empty.
+    return any((known.get(name) or None) != (wanted.get(name) or None) for name in _TOLD)
 
 
 def sidecar_id(instance: str) -> str:

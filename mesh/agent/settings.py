@@ -59,7 +59,10 @@ class Vault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSettings:
-    """All that one agent is told.  Durations are seconds."""
+    """All that one agent is told.  Durations are seconds.
+
+    An empty ``id`` is for :func:`mesh.agent.binding.bound` to fill in.
+    """
 
     service: str
     id: str
@@ -68,6 +71,7 @@ class AgentSettings:
     proof_kind: Literal["join-token", "consul-token"]
     proof_file: Path
     bundle_file: Path | None = None
+    machine_uuid_file: Path | None = None
     role: Role = Role.SIDECAR
     inbound: Inbound | None = None
     capture: Capture | None = None
@@ -88,6 +92,8 @@ class AgentSettings:
     envoy: Path | None = None
     concurrency: int = 2
     log_level: str = "info"
+    version: str = ""
+    """Of the mesh that wrote the settings, which is the agent's own."""
 
     def need(self, zone: str) -> ProxyNeed:
         """Return what the renderer is told of this proxy in ``zone``."""
@@ -147,6 +153,7 @@ class AgentSettings:
                 "zone_api": tuple(_address(each) for each in raw["zone_api"]),
                 "proof_file": Path(raw["proof_file"]),
                 "bundle_file": _path(raw.get("bundle_file")),
+                "machine_uuid_file": _path(raw.get("machine_uuid_file")),
                 "inbound": Inbound(**inbound) if inbound else None,
                 "capture": Capture(**capture) if capture else None,
                 "dns": Capture(**dns) if dns else None,

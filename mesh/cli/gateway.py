@@ -52,7 +52,11 @@ def gateway(
         typer.Option("--config", "-c", metavar="FILE", help="Settings file, as of `mesh proxy`."),
     ] = None,
     id: Annotated[  # noqa: A002 - the option's name
-        _Text, typer.Option(metavar="ID", help="The instance; default <service>-<hostname>.")
+        _Text,
+        typer.Option(
+            metavar="ID",
+            help="The instance; default: named after service and host, and kept from then on.",
+        ),
     ] = None,
     state_dir: Annotated[
         _File, typer.Option(metavar="DIR", help="Where the gateway keeps its state.")

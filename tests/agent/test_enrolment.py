@@ -171,6 +171,24 @@ async def test_an_expired_certificate_is_attested_with_the_stored_proof_and_the_
     assert later.svid.valid(clock.now())
 
 
+async def test_a_token_put_there_later_and_expired_does_not_keep_a_host_out(
+    settings: AgentSettings, state: StateDir, zone: FakeZone, clock: ManualClock
+) -> None:
+    await make(settings, state, clock).ensure()
+    await clock.advance(30 * 24 * 3600)
+    zone.now = clock.now()
+    kept = settings.proof_file.read_text()
+    settings.proof_file.write_text(zone.join_token() + "b3RoZXI")
+    zone.expired.add(settings.proof_file.read_text())
+    later = make(settings, state, clock)
+    await later.ensure()
+    await later.refresh()
+    assert zone.proofs[-1] == {"kind": "join-token", "token": kept}
+    zone.expired.add(kept)
+    with pytest.raises(ZoneRefusedError, match="expired"):
+        await later.attest()
+
+
 async def test_a_refused_renewal_leads_to_attestation(enrolment: Enrolment, zone: FakeZone) -> None:
     await enrolment.ensure()
     zone.renew_refusal = (403, "unknown certificate", "")

@@ -34,6 +34,7 @@ from tests.waiting import until
 
 MEGABYTE = 1024
 BUDGET = 45 * MEGABYTE
+OTHER_MACHINE = {"id": "another", "platform": "", "interfaces": []}
 MESH = "import sys; from mesh.cli.main import main; sys.exit(main())"
 
 
@@ -147,6 +148,10 @@ async def test_from_token_to_drained(program: Program) -> None:
     _, metrics = await program.ask("/metrics")
     assert "mesh_agent_config_last_good 1" in metrics
     assert "envoy_server_live" in metrics
+    status = json.loads((await program.ask("/status"))[1])
+    assert (status["ready"], status["missing"], status["serving"]) == (True, [], "last known good")
+    assert status["registration"] == {"with": "zone", "registered": True, "problem": ""}
+    assert (status["id"], status["zone"]["connected"]) == ("web-1", False)
     # The process that stays has not loaded what only checked the settings.
     assert "pydantic" not in proc(process.pid, "maps")
     assert rss(process.pid) <= BUDGET
@@ -195,6 +200,27 @@ async def test_envoy_outlives_a_killed_agent_and_one_that_leaves_and_the_next_ta
     program.start()
     await until(program.ready)
     assert program.envoys() == envoys
+
+
+async def test_an_instance_whose_agent_was_killed_is_taken_out_and_not_by_a_copy(
+    program: Program,
+) -> None:
+    process = program.start()
+    await until(lambda: "web-1" in program.zone.registrations)
+    process.kill()
+    process.wait()
+    settings = program.settings.state_dir / "agent.json"
+    words = [sys.executable, "-m", "mesh.agent", "--settings", str(settings), "--deregister"]
+    record = program.settings.state_dir / "machine.json"
+    own = record.read_text()
+    record.write_text(json.dumps(json.loads(own) | {"machine": OTHER_MACHINE}))
+    refused = await asyncio.to_thread(subprocess.run, words, capture_output=True, check=False)
+    assert refused.returncode == 2
+    assert b"made on another machine" in refused.stderr
+    assert "web-1" in program.zone.registrations
+    record.write_text(own)
+    await asyncio.to_thread(subprocess.run, words, capture_output=True, check=True)
+    assert not program.zone.registrations
 
 
 async def test_one_agent_on_one_state_directory(program: Program) -> None:

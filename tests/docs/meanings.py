@@ -55,12 +55,15 @@ ZONE: Final[Mapping[str, str]] = {
 
 PROXY: Final[Mapping[str, str]] = {
     "service": "The service that this proxy is for.",
-    "id": "The instance. Without it, `<service>-<host name>`.",
+    "id": "The instance. Without it, `<service>-<host name>-<digest of the machine>`, kept from "
+    "the first start on, whatever the host is called later.",
     "zone_api": "Addresses of the zone's API.",
     "join_token_file": "File with a join token. Give this or `consul_token_file`.",
     "consul_token_file": "File with a Consul token that may register the service; needs "
     "`bundle_file`.",
     "bundle_file": "The mesh's trust bundle (`mesh ca bundle`). A join token pins it by itself.",
+    "machine_uuid_file": "A copy of `/sys/class/dmi/id/product_uuid`, which only root may read: it "
+    "tells the machine from a copy of it.",
     "state_dir": "What this proxy remembers; its owner's only.",
     "role": "What the proxy is for. A gateway has no application; between zones its service is "
     "`mesh-gateway`, or `mesh-egress` for egress.",
