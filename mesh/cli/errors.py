@@ -45,6 +45,8 @@ EXITS: Final = {
     "mesh.agent.errors.BundleMismatchError": NO_SERVER,
     "mesh.cli.config.NoEnvoyError": NO_SERVER,
     "mesh.demo.processes.ProcessError": NO_SERVER,
+    "mesh.vm.errors.VmError": BAD_INPUT,
+    "mesh.vm.errors.JoinFailedError": NO_SERVER,
     "mesh.ratelimit.errors.RateLimitError": BAD_INPUT,
     "mesh.capture.errors.CaptureError": BAD_INPUT,
     "mesh.capture.errors.RolledBackError": NO,

@@ -19,6 +19,11 @@ SECTIONS: Final[Sequence[Section]] = (
             Entry("proxy", "Run a service's proxy.", "mesh.cli.proxy"),
             Entry("gateway", "Run a gateway of the zone.", "mesh.cli.gateway"),
             Entry(
+                "vm",
+                "Mesh the services of this host: join, status, leave.",
+                "mesh.cli.vm",
+            ),
+            Entry(
                 "ratelimit",
                 "Run the rate limit service, which counts for many proxies.",
                 "mesh.cli.ratelimit",

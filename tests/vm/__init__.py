@@ -1,0 +1,1 @@
+"""One host in the mesh, by hand."""
