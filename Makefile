@@ -40,6 +40,9 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/vulture mesh --min-confidence 90
+	mkdir -p build/ansible_collections/mesh
+	ln -sfn ../../../ansible build/ansible_collections/mesh/vms
+	cd ansible && PATH=$(CURDIR)/$(BIN):$$PATH ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/build ansible-lint
 
 # The wheel, proven: installed into an empty environment, where the command must run.
 wheel: setup
