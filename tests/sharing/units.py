@@ -34,6 +34,7 @@ _APART: Final = (
 )
 """Files of such rooms with estates of their own, or how their names begin."""
 _LONGEST: Final = (
+    "tests/ansible/test_playbooks.py",
     "tests/vms/",
     "tests/zones/test_knowledge.py",
     "tests/traffic/",

@@ -1,0 +1,1 @@
+"""The ansible collection, run on Debian hosts under their own systemd."""
