@@ -19,6 +19,8 @@ _FIRST: Final = 16_000
 _LAST: Final = 30_000
 """Below Kubernetes' node ports and Linux's ``ip_local_port_range``."""
 _SIZE: Final = 500
+_APART: Final = 2
+"""Vault and OpenBao listen on the port after their own, too."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -52,7 +54,7 @@ def _ports() -> Iterator[int]:
     ours: list[int] = []
     for first in range(_FIRST, _LAST, _SIZE):
         if _claimed(first):
-            block = range(first, first + _SIZE)
+            block = range(first, first + _SIZE, _APART)
             ours.extend(block)
             yield from block
     if not ours:
