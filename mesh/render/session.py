@@ -63,11 +63,12 @@ class Session:
         return {place.called for place in self.slots if not isinstance(place, Side)}
 
     @property
-    def doors(self) -> Iterator[Door]:
-        """The doors of those that are captured, as far as they are planned."""
-        for place, slot in self.slots.items():
-            if isinstance(place, Captured):
-                yield from (one.part for one in slot.kept if isinstance(one.part, Door))
+    def doors(self) -> list[Door]:
+        """The doors of those that are captured, as far as they are planned, in order of names."""
+        parts = (one.part for slot in self.slots.values() for one in slot.kept)
+        found = [part for part in parts if isinstance(part, Door)]
+        # In the order in which they came, the same doors would make another listener.
+        return sorted(found, key=lambda door: door.called)
 
     def held(self) -> Iterator[Kept]:
         """Yield every part it has, those that slots share more than once."""

@@ -122,6 +122,13 @@ def test_another_door_leaves_those_that_stand_as_they_are() -> None:
     assert before < after
 
 
+def test_who_came_first_makes_no_other_listener() -> None:
+    zone = Zone()
+    zone.say(allowed("db"))
+    zone.renderer.connect(1, WEB)
+    assert zone.say(allowed("api", "db"))[1] == Renderer(zone.renderer.world).connect(1, WEB)
+
+
 def test_nobody_else_is_told_of_a_callers_intention() -> None:
     zone = Zone()
     for number, service in enumerate(("web", "cron"), 1):
