@@ -22,6 +22,9 @@ from mesh.vm.steps import Start
 _POLL: Final = 0.2
 _CRASHES: Final = 2
 """Times that a proxy may end by itself before it is given up."""
+_ENDED: Final = "auto-restart"
+_REFUSALS: Final = frozenset({"2", "3"})
+"""Exit codes of an agent that will not have it otherwise: wrong input, or a zone that refuses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +72,9 @@ def _wait(
     own, until, told = unit(wanted.service), time.monotonic() + patience, ""
     base = _restarts(own)
     while True:
-        if before is not None and _run(own) in {before, ""}:
-            said, reason = None, "the proxy of before drains"
+        is_old = before is not None and _run(own) in {before, ""}
+        if is_old:
+            said, reason = None, "its unit starts; one that ran before drains first"
         else:
             said = asking.ask(plan.ports.listen)
             reason = report.not_joined(said, wanted.service)
@@ -79,8 +83,10 @@ def _wait(
         if reason != told:
             tell(reason)
             told = reason
-        found = systemd.show(own, ("ActiveState", "SubState"))
-        if found.get("ActiveState") == "failed" or _restarts(own) - base >= _CRASHES:
+        found = systemd.show(own, ("ActiveState", "SubState", "ExecMainStatus"))
+        refused = found.get("SubState") == _ENDED and found.get("ExecMainStatus") in _REFUSALS
+        gone = found.get("ActiveState") == "failed" or _restarts(own) - base >= _CRASHES
+        if not is_old and (refused or gone):
             raise VmError(f"{own} does not stay up", "")
         if time.monotonic() >= until:
             raise VmError(f"not ready after {patience:.0f} s: {reason}", "")
