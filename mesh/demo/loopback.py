@@ -7,11 +7,16 @@ that the kernel gives away, and from a block that this process has claimed for a
 
 from __future__ import annotations
 
+import atexit
+import fcntl
 import itertools
+import os
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Final
 
 HOST: Final = "127.0.0.1"
@@ -63,16 +68,33 @@ def _ports() -> Iterator[int]:
 
 
 def _claimed(block: int) -> bool:
-    """Claim a block until this process ends, however it does."""
-    claim = socket.socket(socket.AF_UNIX)
+    """Claim a block until this process ends, however it does.
+
+    The claim is the lock of a file: the name of a socket would be one of this network alone, and a
+    process may enter another.
+    """
+    file = Path(tempfile.gettempdir(), f"mesh-ports-{block}.lock")
     try:
-        claim.bind(f"\0mesh-ports-{block}")
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError:
-        claim.close()
+        # Another user's.
         return False
-    # The name lasts as long as its descriptor, which nobody closes and no child inherits.
-    claim.detach()
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever had it may have taken the file away meanwhile.
+        is_there = os.path.samestat(os.fstat(descriptor), file.stat())
+    except OSError:
+        is_there = False
+    if not is_there:
+        os.close(descriptor)
+        return False
+    atexit.register(_leave, file, os.getpid())
     return True
+
+
+def _leave(file: Path, owner: int) -> None:
+    if os.getpid() == owner:
+        file.unlink(missing_ok=True)
 
 
 _PORTS: Final = _ports()

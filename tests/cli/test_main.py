@@ -135,13 +135,22 @@ def test_a_token_on_the_command_line_is_refused(mesh: Mesh) -> None:
     assert "s3cr3t" not in result.output
 
 
+_INTERRUPTED = """
+import signal
+from mesh.cli.main import main
+# Whoever runs the tests in the background has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
+
+
 def test_ctrl_c_is_130_without_a_traceback() -> None:
     # A server that takes the connection and says nothing, so that the command waits.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         silent.settimeout(30)
         process = subprocess.Popen(
-            [sys.executable, "-c", "from mesh.cli.main import main; main()", "services"],
+            [sys.executable, "-c", _INTERRUPTED, "services"],
             env={**os.environ, "CONSUL_HTTP_ADDR": address},  # noqa: TID251 - as above
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -1,0 +1,1 @@
+"""The demo's estate, which other tests use too."""
