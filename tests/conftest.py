@@ -28,9 +28,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let those tests of a unit that run alone follow each other, so that they wait once."""
+    """Let files with tests that run alone be a unit's last; within a file, the order stays."""
     if _TURNS in config.stash:
-        items.sort(key=_is_alone)
+        waiting = {item.path for item in items if _is_alone(item)}
+        items.sort(key=lambda item: item.path in waiting)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
