@@ -28,10 +28,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let files with tests that run alone be a unit's last; within a file, the order stays."""
+    """Let those tests of a unit that run alone follow each other, so that they wait once."""
     if _TURNS in config.stash:
-        waiting = {item.path for item in items if _is_alone(item)}
-        items.sort(key=lambda item: item.path in waiting)
+        items.sort(key=_is_alone)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

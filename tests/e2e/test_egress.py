@@ -38,7 +38,13 @@ from tests.traffic.gateways import Gateway, killed_under_load, start_gateway
 from tests.traffic.waiting import until
 from tests.xds.pki import Authority
 
-pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+# All of them: each goes on where the one before ended, and one is a matter of time.
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.alone,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(120),
+]
 
 UPSTREAMS: Final = ("payments", "legacy", "ledger", "sealed")
 
@@ -334,7 +340,6 @@ async def test_a_file_that_is_renewed_is_read_again(bed: Bed, tmp_path: Path) ->
         await until(f"sealed says {words!r}", lambda words=words: said(words))  # type: ignore[misc]
 
 
-@pytest.mark.alone
 async def test_a_gateway_is_killed_under_load(bed: Bed) -> None:
     await bed.answered("payments", 200)
     later = await killed_under_load(bed.url("payments"), bed.gateways.pop("egress-1"))

@@ -33,7 +33,13 @@ from tests.traffic.applications import Application, http
 from tests.traffic.gateways import Gateway, killed_under_load, start_gateway
 from tests.traffic.waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+# All of them: each goes on where the one before ended, and one is a matter of time.
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.alone,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(180),
+]
 
 _UPSTREAM: Final = "api.dc2"
 _NAME: Final = "api.default.dc2.internal.demo.mesh"
@@ -192,7 +198,6 @@ async def test_an_intention_ends_it_and_lets_it_again(zones: Zones) -> None:
     await zones.answered(200)
 
 
-@pytest.mark.alone
 async def test_a_gateway_is_killed_under_load(zones: Zones) -> None:
     await zones.answered(200)
     later = await killed_under_load(zones.url, zones.egress.pop("egress-1"))

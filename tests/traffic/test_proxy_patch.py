@@ -141,3 +141,5 @@ async def test_a_patch_that_does_not_fit_changes_nothing_and_is_named(bed: Bed) 
             return (await bed.tally(12)).keys() == {"api-1", "api-3"} or None
 
         await until("api-2 is gone", gone)
+    # It was left out for a while, and those who come next call it.
+    await bed.renew()
