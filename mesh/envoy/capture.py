@@ -109,7 +109,9 @@ def capture_listener(
         result.filter_chains.append(_chain(itself, place.port, (*own, *virtual)))
         for passage in found:
             elsewhere = tuple(one for one in passage.blocks if not is_within(one, virtual))
-            result.filter_chains.extend(_chains(service, replace(passage, blocks=elsewhere)))
+            # A chain without a block would be for every address.
+            if elsewhere:
+                result.filter_chains.extend(_chains(service, replace(passage, blocks=elsewhere)))
     is_open = passthrough.mode is PassthroughMode.ALL
     rest = _passing() if is_open else _refusing(service, _why(passthrough))
     result.default_filter_chain.filters.append(rest)

@@ -14,8 +14,9 @@ from envoy.config.cluster.v3 import cluster_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.envoy.capture import capture_listener, passthrough_cluster
+from mesh.envoy.capture import PASSTHROUGH, capture_listener, passthrough_cluster
 from mesh.envoy.passing import EVERYWHERE, Block, passages
+from mesh.model import vips
 from mesh.model.passthrough import (
     HostKind,
     HostProtocol,
@@ -128,6 +129,17 @@ def test_what_passes_is_what_some_match_means(
     itself = port == OWN_PORT and any(ipaddress.ip_address(place) in one for one in own)
     meant = not itself and any(is_meant(match, *connection) for match in matches)
     assert passes(matches, own, connection) is meant
+
+
+@pytest.mark.parametrize("port", [None, 443])
+def test_a_match_within_the_virtual_addresses_opens_nothing_else(port: int | None) -> None:
+    within = PassthroughMatch(HostKind.IP, "240.9.9.9", port=port)
+    listener = capture_listener(
+        "web", Capture("127.0.0.1", OWN_PORT), matched(within, DATABASE), virtual=(vips.IPV4,)
+    )
+    opened = [one.filter_chain_match for one in listener.filter_chains if PASSTHROUGH in str(one)]
+    places = [(one.destination_port.value, *one.prefix_ranges) for one in opened]
+    assert [(port, block.address_prefix) for port, block in places] == [(5432, "192.0.2.1")]
 
 
 def test_envoy_takes_every_pair_of_matches(tmp_path: Path) -> None:
