@@ -198,7 +198,8 @@ def _guarded(nft: Nft, restore: str, within: float, directory: Path) -> socket.s
     script = directory / f"{os.getpid()}.nft"
     place.unlink(missing_ok=True)
     script.write_text(restore, encoding="utf-8")
-    words = [sys.executable, "-m", "mesh.capture.guard", str(place), str(script), str(within)]
+    # Nothing of the directory in which root happens to be is to be imported.
+    words = [sys.executable, "-P", "-m", "mesh.capture.guard", str(place), str(script), str(within)]
     _start([*words, *nft.command])
     ends = time.monotonic() + _START
     while time.monotonic() < ends:

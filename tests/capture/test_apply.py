@@ -52,6 +52,17 @@ def test_a_proven_table_stays(host: Host, earlier: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_guard_runs_nothing_of_the_directory_it_is_started_in(
+    host: Host, earlier: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    somebodys = tmp_path / "somebodys" / "mesh"
+    somebodys.mkdir(parents=True)
+    (somebodys / "__init__.py").write_text("raise SystemExit('run as root')\n")
+    monkeypatch.chdir(somebodys.parent)
+    applied(host, everything(), Control(), tmp_path)
+    assert host.nft.listed() != earlier
+
+
 def test_what_would_capture_a_guarded_place_is_refused(
     host: Host, earlier: str, tmp_path: Path
 ) -> None:
