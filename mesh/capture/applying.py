@@ -135,8 +135,8 @@ def apply(
         raise CaptureError(
             f"nothing was applied: {reason}, even before", remedy="mend that, or do not guard it"
         )
-    before = nft.listed()
-    with contextlib.closing(_guarded(nft, removal() + before, within, directory)) as connection:
+    earlier = removal() + nft.listed()
+    with contextlib.closing(_guarded(nft, earlier, within, directory)) as connection:
         ends = time.monotonic() + within
         # If we are killed, the guard hears of it when nft has ended too, and has the last word.
         nft.load(replacement(plan), held=(connection.fileno(),))
@@ -144,9 +144,13 @@ def apply(
         done = _told(connection, guard.RESTORE if reason else guard.KEEP)
     if done == guard.KEPT:
         return
+    if done not in _STATES:
+        # The guard is gone, and nobody else would do it.
+        reason = reason or "the guard is gone"
+        done = guard.restore(nft, earlier)
     raise RolledBackError(
         f"the table was taken back: {reason or 'the guard heard too late that it may stay'}; "
-        f"{_STATES.get(done, 'the guard did not answer')}",
+        f"{_STATES[done]}",
         remedy="see what `mesh capture apply --dry-run` shows, and exclude what must stay",
     )
 

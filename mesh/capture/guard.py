@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
     place, script, seconds, *command = arguments
     for each in (signal.SIGHUP, signal.SIGINT):
         signal.signal(each, signal.SIG_IGN)
-    restore = Path(script).read_text(encoding="utf-8")
+    earlier = Path(script).read_text(encoding="utf-8")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(place)
         listener.listen(1)
@@ -51,21 +51,20 @@ def main(arguments: list[str]) -> int:
         connection.settimeout(float(seconds))
         connection.sendall(READY)
         keeps = _said(connection) == KEEP
-        done = KEPT if keeps else _restore(Nft(command), restore)
+        done = KEPT if keeps else restore(Nft(command), earlier)
         with contextlib.suppress(OSError):
             # Whoever applied the table may be gone: that is what the guard is for.
             connection.sendall(done)
     return 0 if keeps else 1
 
 
-def _said(connection: socket.socket) -> bytes:
-    try:
-        return connection.recv(len(KEEP) + 1)
-    except OSError:
-        return b""
+def restore(nft: Nft, script: str) -> bytes:
+    """Put the earlier table back, or at least none in its place; return which of both.
 
+    Raises:
+        CaptureError: neither can be done.
 
-def _restore(nft: Nft, script: str) -> bytes:
+    """
     try:
         nft.load(script)
     except CaptureError as error:
@@ -74,6 +73,13 @@ def _restore(nft: Nft, script: str) -> bytes:
         nft.load(removal())
         return REMOVED
     return RESTORED
+
+
+def _said(connection: socket.socket) -> bytes:
+    try:
+        return connection.recv(len(KEEP) + 1)
+    except OSError:
+        return b""
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -150,6 +151,30 @@ def test_a_late_answer_is_no_answer(host: Host, earlier: str, tmp_path: Path) ->
     assert host.nft.listed() == earlier
 
 
+def guards(path: Path) -> list[int]:
+    """Return the processes that guard what is applied from ``path``."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*/cmdline"):
+        # Others may end meanwhile.
+        with contextlib.suppress(OSError):
+            if b"mesh.capture.guard\0" + bytes(path) in each.read_bytes():
+                found.append(int(each.parent.name))
+    return found
+
+
+def test_without_its_guard_it_is_taken_back_all_the_same(
+    host: Host, earlier: str, tmp_path: Path
+) -> None:
+    def confirm(_: float) -> bool:
+        (pid,) = guards(tmp_path)
+        os.kill(pid, signal.SIGKILL)
+        return True
+
+    with pytest.raises(RolledBackError, match="the guard is gone; what was there before is back"):
+        applying.apply(host.nft, everything(), Control(), confirm=confirm, directory=tmp_path)
+    assert host.nft.listed() == earlier
+
+
 def killed(host: Host, earlier: str, path: Path) -> None:
     """Apply in a process, and kill it."""
     words = [sys.executable, "-m", "tests.capture.applier", str(path), *host.nft.command]
@@ -168,7 +193,7 @@ async def test_who_is_killed_leaves_what_was_before(
 
 
 def test_what_cannot_be_restored_is_removed(host: Host, earlier: str, tmp_path: Path) -> None:
-    restored = guard._restore(host.nft, f"{removal()}table inet mesh {{ nonsense }}\n")  # noqa: SLF001 - the one place where this comes about
+    restored = guard.restore(host.nft, f"{removal()}table inet mesh {{ nonsense }}\n")
     assert restored == guard.REMOVED
     assert host.nft.listed() == ""
 
