@@ -204,7 +204,15 @@ def _guarded(nft: Nft, restore: str, within: float, directory: Path) -> socket.s
     script.write_text(restore, encoding="utf-8")
     # Nothing of the directory in which root happens to be is to be imported.
     words = [sys.executable, "-P", "-m", "mesh.capture.guard", str(place), str(script), str(within)]
-    _start([*words, *nft.command])
+    try:
+        _start([*words, *nft.command])
+        return _connected(place)
+    except CaptureError:
+        script.unlink(missing_ok=True)
+        raise
+
+
+def _connected(place: Path) -> socket.socket:
     ends = time.monotonic() + _START
     while time.monotonic() < ends:
         connection = socket.socket(socket.AF_UNIX)
@@ -213,10 +221,9 @@ def _guarded(nft: Nft, restore: str, within: float, directory: Path) -> socket.s
             connection.connect(str(place))
             if connection.recv(len(guard.READY)) == guard.READY:
                 return connection
-        except (FileNotFoundError, ConnectionRefusedError):
+        except (FileNotFoundError, ConnectionError, TimeoutError):
             select.select([], [], [], _STEP)
         connection.close()
-    script.unlink(missing_ok=True)
     raise CaptureError(
         f"nothing was applied: the guard did not start within {_START:.0f} s",
         remedy="see `journalctl -u 'mesh-capture-guard-*'`, or use --no-rollback",
@@ -225,22 +232,26 @@ def _guarded(nft: Nft, restore: str, within: float, directory: Path) -> socket.s
 
 def _start(words: list[str]) -> None:
     """Start a process that outlives this session, even where logind ends what a session left."""
-    if _SYSTEMD.is_dir():
-        unit = f"--unit=mesh-capture-guard-{os.getpid()}"
+    unit = f"--unit=mesh-capture-guard-{os.getpid()}"
+    if _SYSTEMD.is_dir() and _ran(["systemd-run", "--quiet", "--collect", unit, *words]):
+        return
+    if not _ran(["setsid", "--fork", *words]):
+        raise CaptureError(
+            "nothing was applied: there is no way to start the guard",
+            remedy="install util-linux, which has setsid, or use --no-rollback",
+        )
+
+
+def _ran(words: list[str]) -> bool:
+    try:
         ran = subprocess.run(  # noqa: S603 - all words are ours
-            ["systemd-run", "--quiet", "--collect", unit, *words],  # noqa: S607 - from the PATH
-            capture_output=True,
-            text=True,
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             check=False,
             timeout=_START,
         )
-        if not ran.returncode:
-            return
-    subprocess.run(  # noqa: S603 - all words are ours
-        ["setsid", "--fork", *words],  # noqa: S607 - from the PATH
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        check=True,
-        timeout=_START,
-    )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return ran.returncode == 0

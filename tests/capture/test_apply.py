@@ -22,7 +22,7 @@ from mesh.capture.errors import CaptureError, RolledBackError
 from mesh.capture.nft import Nft
 from mesh.capture.plan import Entrance, Plan, Taker
 from mesh.capture.sockets import Place
-from mesh.capture.table import removal, replacement
+from mesh.capture.table import NAME, removal, replacement
 from mesh.config.types import HostPort
 from tests.capture.host import Host
 from tests.capture.plans import everything, names_only
@@ -196,6 +196,23 @@ def test_what_cannot_be_restored_is_removed(host: Host, earlier: str, tmp_path: 
     restored = guard.restore(host.nft, f"{removal()}table inet mesh {{ nonsense }}\n")
     assert restored == guard.REMOVED
     assert host.nft.listed() == ""
+
+
+class Empty(Nft):
+    """There is no table, and none is loaded."""
+
+    def listed(self, name: str = NAME) -> str:  # noqa: ARG002 - there is none of any name
+        """Return nothing."""
+        return ""
+
+
+def test_without_a_guard_nothing_is_applied_or_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(CaptureError, match="no way to start the guard"):
+        applying.apply(Empty(), everything(), Control(), directory=tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_nft_it_is_told_what_to_install() -> None:
