@@ -70,18 +70,31 @@ def alone(directory: Path = RUN) -> Iterator[None]:
         CaptureError: the directory for it cannot be made.
 
     """
+    descriptor = _locked(directory)
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # The directory is the lock: no file is left of it.
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise CaptureError(
-            f"{directory} cannot be written: {error.strerror}", remedy="run it as root"
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
+        os.close(descriptor)
+
+
+def _locked(directory: Path) -> int:
+    """Return a descriptor that holds the lock."""
+    while True:
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # The directory is the lock: no file is left of it.
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            # Whoever held it removed it meanwhile.
+            continue
+        except OSError as error:
+            raise CaptureError(
+                f"{directory} cannot be written: {error.strerror}", remedy="run it as root"
+            ) from error
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), directory.stat()):
+                return descriptor
         os.close(descriptor)
 
 

@@ -198,6 +198,24 @@ def test_what_cannot_be_restored_is_removed(host: Host, earlier: str, tmp_path: 
     assert host.nft.listed() == ""
 
 
+def test_who_waits_for_a_removal_has_a_lock_that_others_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "run"
+    removed: list[int] = []
+
+    def flock(descriptor: int, _: int) -> None:
+        # Whoever had it first removed it and was done.
+        if not removed:
+            removed.append(descriptor)
+            place.rmdir()
+
+    monkeypatch.setattr("mesh.capture.applying.fcntl.flock", flock)
+    with applying.alone(place):
+        assert removed
+        assert place.is_dir()
+
+
 class Empty(Nft):
     """There is no table, and none is loaded."""
 
