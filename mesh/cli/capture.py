@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import select
 import sys
+import termios
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -218,6 +219,8 @@ def _place(text: str) -> HostPort:
 
 
 def _confirmed(seconds: float) -> bool:
+    # What was typed before the table was there says nothing about it.
+    termios.tcflush(sys.stdin, termios.TCIFLUSH)
     note(
         "The table is loaded.  Try whether you can still log in from elsewhere, and press Enter "
         f"within {min(seconds, WITHIN):.0f} seconds to keep it."

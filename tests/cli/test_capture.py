@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import select
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +15,7 @@ from typing import Any, Final
 import pytest
 
 from mesh.capture.table import removal
+from mesh.cli import capture as cli
 from tests.capture.host import Host
 from tests.zones import namespaces
 
@@ -64,6 +68,25 @@ def capture(host: Host, tmp_path: Path) -> Iterator[Capture]:
     host.nft.load(removal())
     yield run
     host.nft.load(removal())
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The other end of the terminal that this process reads."""
+    end, ours = pty.openpty()
+    with os.fdopen(ours) as stdin, os.fdopen(end, "wb"):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        yield end
+
+
+def test_enter_counts_once_the_table_is_loaded(
+    terminal: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.write(terminal, b"\n")
+    assert select.select([sys.stdin], [], [], 10)[0]
+    assert not cli._confirmed(0.2)  # noqa: SLF001 - what the operator is asked
+    monkeypatch.setattr(cli, "note", lambda _: os.write(terminal, b"\n"))
+    assert cli._confirmed(10)  # noqa: SLF001
 
 
 def document(ran: Ran) -> Any:
