@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Final
 
-from mesh.capture.plan import Plan
+from mesh.capture.plan import Names, Plan
 from mesh.capture.sockets import Socket, listens
 
 _ASKED: Final = "ask"
@@ -67,9 +67,7 @@ def deaf(plan: Plan, found: Sequence[Socket]) -> Iterator[Deaf]:
     if plan.names is not None:
         ports.add(("the proxy with dns", "udp", plan.names.port))
     for service, protocol, port in sorted(ports):
-        addresses = tuple(
-            each for each in _LOOPBACK if not listens(list(found), protocol, port, each)
-        )
+        addresses = tuple(each for each in _LOOPBACK if not listens(found, protocol, port, each))
         if addresses and not _is_elsewhere(found, plan, port, addresses):
             yield Deaf(service, protocol, port, addresses)
 
@@ -89,11 +87,9 @@ def unroutable(plan: Plan) -> Iterator[str]:
                 yield str(block)
 
 
-def unresolved(plan: Plan, services: Sequence[str]) -> str:
-    """Ask for a service of this host as any program does; return what is wrong, if anything is."""
-    if plan.names is None or not services:
-        return ""
-    name = f"{services[0]}.{plan.names.domain}"
+def unresolved(plan: Plan, names: Names, service: str) -> str:
+    """Ask for ``service`` as any program does; return what is wrong, if anything is."""
+    name = f"{service}.{names.domain}"
     try:
         found = {str(each[4][0]) for each in socket.getaddrinfo(name, None)}
     except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -77,7 +77,7 @@ def parse(text: str, protocol: str) -> Iterator[Socket]:
         yield Socket(protocol, _place(local), _place(remote), int(state, 16), stuck)
 
 
-def listens(found: list[Socket], protocol: str, port: int, address: str) -> bool:
+def listens(found: Sequence[Socket], protocol: str, port: int, address: str) -> bool:
     """Tell whether somebody takes what comes to ``address`` (an IP literal) and ``port``."""
     family = 6 if ":" in address else 4
     for each in found:

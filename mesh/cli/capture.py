@@ -119,11 +119,10 @@ def check(*, config: ConfigOption = DEFAULT, output: OutputOption = Output.TABLE
     findings += [("cgroups", warning(_missing(each), _CGROUP_REMEDY)) for each in missing]
     findings += _listening(wanted)
     findings += _routes(wanted)
-    if wanted.names is not None and not found.changes:
-        reason = looking.unresolved(wanted, [each.service for each in settings.proxies])
-        findings.append(
-            ("names", failure(reason, _NAMES_REMEDY) if reason else ok("names resolve"))
-        )
+    if wanted.names is not None and settings.proxies and not found.changes:
+        reason = looking.unresolved(wanted, wanted.names, settings.proxies[0].service)
+        remedy = _names_remedy(wanted.names.port)
+        findings.append(("names", failure(reason, remedy) if reason else ok("names resolve")))
     checked = [Checked("capture", findings)]
     show(output, report.document(checked), *report.lines(checked, short=False))
     if checked[0].failed:
@@ -145,10 +144,6 @@ def remove(*, output: OutputOption = Output.TABLE) -> None:
 _CGROUP_REMEDY: Final = (
     "a service's cgroup is made anew at each start: give its unit\n"
     "ExecStartPre=+/usr/local/bin/mesh capture apply --no-rollback"
-)
-_NAMES_REMEDY: Final = (
-    "see that one proxy of this host has `dns: 127.0.0.1:15053`, and is ready;\n"
-    "DNS over TLS and DNSSEC=yes of systemd-resolved keep it from names of the mesh"
 )
 
 
@@ -174,12 +169,21 @@ def _table(found: Difference, config: Path) -> Finding:
     return failure(what, f"run: mesh capture apply --config {config}")
 
 
+def _names_remedy(port: int) -> str:
+    return (
+        f"see that one proxy of this host has `dns: 127.0.0.1:{port}`, and is ready;\n"
+        "DNS over TLS and DNSSEC=yes of systemd-resolved keep it from names of the mesh"
+    )
+
+
 def _listening(wanted: Plan) -> list[tuple[str, Finding]]:
     findings = []
     for each in looking.deaf(wanted, sockets()):
         where = f"{each.protocol} port {each.port} ({each.service})"
         if each.entirely:
-            remedy = f"start its proxy: systemctl status mesh-proxy@{each.service}"
+            remedy = f"see what became of its proxy: systemctl status mesh-proxy@{each.service}"
+            if each.protocol == "udp":
+                remedy = _names_remedy(each.port)
             findings.append((where, failure(f"nobody listens on {where}", remedy)))
         else:
             text = f"nobody listens on {where} for IPv6: what is captured of it is refused"

@@ -143,6 +143,18 @@ def test_check_tells_what_is_missing(host: Host, capture: Capture, tmp_path: Pat
     assert "× another table is loaded than planned" in capture("check").stdout
 
 
+def test_check_tells_of_names_alone(host: Host, capture: Capture, tmp_path: Path) -> None:
+    (tmp_path / "capture.yaml").write_text("dns: {port: 15054}\n")
+    assert capture("apply", "--no-rollback").returncode == 0
+    assert host.nft.listed() != ""
+    ran = capture("check")
+    assert ran.returncode == 1
+    assert "× nobody listens on udp port 15054" in ran.stdout
+    assert "→ see that one proxy of this host has `dns: 127.0.0.1:15054`" in ran.stdout
+    # No service is known that could be asked for.
+    assert "names resolve" not in ran.stdout
+
+
 async def test_check_tells_that_calls_have_no_route(host: Host, capture: Capture) -> None:
     assert capture("apply", "--no-rollback").returncode == 0
     await namespaces.ip("route delete default", namespace=host.name)
