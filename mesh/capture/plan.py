@@ -14,7 +14,7 @@ from typing import Final
 
 from mesh.config.capture import AGENTS, SSH_PORT, CapturedProxy, CaptureSettings
 from mesh.model.violations import Report
-from mesh.model.vips import IPV4, ipv6_block
+from mesh.model.vips import DOMAIN, IPV4, ipv6_block
 
 Network = IPv4Network | IPv6Network
 Accounts = Callable[[str], int | None]
@@ -130,7 +130,7 @@ def plan(settings: CaptureSettings, accounts: Accounts) -> Plan:
         virtual=(IPV4, ipv6_block(settings.trust_domain)),
         ports=tuple(sorted({SSH_PORT, *settings.exclude.ports})),
         networks=(*NEVER, *blocks),
-        names=Names(settings.dns.domain, settings.dns.port) if settings.dns else None,
+        names=Names(DOMAIN, settings.dns.port) if settings.dns else None,
     )
 
 

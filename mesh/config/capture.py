@@ -34,7 +34,6 @@ SSH_PORT: Final = 22
 AGENTS: Final = ("mesh", "consul", "vault", "sshd")
 """Users whose connections are never captured: the proxies themselves, and the host's agents."""
 _USER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,30}\$?|[0-9]{1,10}")
-_LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,12}[a-z0-9])?")
 _LAST_UID: Final = 2**32 - 2
 
 
@@ -63,12 +62,6 @@ def _cidr(value: str) -> str:
         return str(ip_network(value))
     except ValueError as error:
         raise ValueError(f"{value!r} is no block of addresses: write 10.1.0.0/16") from error
-
-
-def _domain(value: str) -> str:
-    if not _LABEL.fullmatch(value):
-        raise ValueError(f"{value!r} is not one label of 1 to 14 letters, digits or '-', as mesh")
-    return value
 
 
 Port = Annotated[Count, Field(ge=1, le=MAX_PORT)]
@@ -133,10 +126,9 @@ class Exclusions(Section):
 
 
 class CaptureNames(Section):
-    """Questions for names below ``domain``, and the port of the proxy that answers them."""
+    """Questions for names of the mesh, and the port of the proxy that answers them."""
 
     port: Port = 15_053
-    domain: Annotated[str, AfterValidator(_domain)] = "mesh"
 
 
 class CaptureSettings(Section):

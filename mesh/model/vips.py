@@ -1,4 +1,4 @@
-"""Virtual addresses: which blocks they are of, and which IPv6 address goes with an IPv4 one."""
+"""Virtual addresses: their blocks, their domain, and the IPv6 one that goes with an IPv4 one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Final
 
 IPV4: Final = ipaddress.IPv4Network("240.0.0.0/4")
 """Reserved (RFC 1112, section 4), and so in nobody's use."""
+
+DOMAIN: Final = "mesh"
+"""What their names end in: one label of at most 14 letters, for which the kernel looks."""
 
 _GLOBAL_ID: Final = 5
 

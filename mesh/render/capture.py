@@ -28,8 +28,6 @@ from mesh.render.parts import Part, Same
 from mesh.world.facets import Aspect, Facet
 from mesh.world.snapshot import World
 
-_DOMAIN = "mesh"
-
 
 @dataclass(frozen=True, slots=True)
 class HttpDoor(Part):
@@ -117,8 +115,8 @@ class Names(Part):
         table: dict[str, tuple[str, ...]] = {}
         for service, addresses in sorted(world.virtual_addresses.items()):
             for name in (service, service.lower()):
-                table.setdefault(f"{name}.{_DOMAIN}", addresses)
-                table.setdefault(f"{name}.{world.zone}.{_DOMAIN}", addresses)
+                table.setdefault(f"{name}.{vips.DOMAIN}", addresses)
+                table.setdefault(f"{name}.{world.zone}.{vips.DOMAIN}", addresses)
         return (pack(NAMES, names_listener(self.place, table)),)
 
 

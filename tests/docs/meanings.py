@@ -151,5 +151,4 @@ CAPTURE: Final[Mapping[str, str]] = {
     "Consul, Vault, sshd and systemd.",
     "dns": "Without it, names are left alone.",
     "dns.port": "The port of the setting `dns` of one of this host's proxies.",
-    "dns.domain": "Questions for names below it go there: one label of at most 14 letters.",
 }
