@@ -8,7 +8,7 @@ bytes changed, or another plan, get a new snapshot; nobody else is looked at.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
@@ -18,6 +18,7 @@ from mesh.model.proxies import ProxyNeed, Role
 from mesh.render import plan, roles
 from mesh.render.assembly import Kept, News, assemble, exclusive, renewed
 from mesh.render.capture import captured
+from mesh.render.needed import Needed
 from mesh.render.patched import added, patched
 from mesh.render.scope import Captured, Scopes
 from mesh.render.session import EMPTY, Place, Session, Side, Slot
@@ -58,17 +59,14 @@ class Renderer:
         self._gateways: set[int] = set()
         self._capturing: set[int] = set()
         self._scopes = Scopes(world)
-        self._depended: Counter[str] = Counter()
-        self._needed: frozenset[str] | None = None
+        self._needed = Needed()
         self.broken = self._shelf.broken
         """What could not be rendered or planned; what there was before stands."""
 
     @property
     def needed(self) -> frozenset[str]:
         """The services whose instances some session depends on."""
-        if self._needed is None:
-            self._needed = frozenset(self._depended)
-        return self._needed
+        return self._needed.services
 
     @property
     def errors(self) -> Mapping[str, ChainError]:
@@ -78,7 +76,7 @@ class Renderer:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is held for anybody."""
-        held = (self._sessions, self._callers, self._members, self._gateways, self._depended)
+        held = (self._sessions, self._callers, self._members, self._gateways, self.needed)
         empty = self._shelf.is_empty and self.compositions.is_empty and self._scopes.is_empty
         return empty and not any((*held, self._capturing))
 
@@ -116,7 +114,7 @@ class Renderer:
             self.compositions.forget_callee(gone.need.service)
             self._scopes.forget(gone.need.service)
             for place in slots:
-                self.broken.pop(_described(gone.need, place), None)
+                self.broken.pop(gone.described(place), None)
         for service in calls.union(gone.asks):
             self._calls_no_more(session, service)
 
@@ -167,7 +165,7 @@ class Renderer:
                 slot = session.slots.pop(place)
                 affected[number].take(exclusive(slot.kept, ()), ())
                 self._drop(number, session, slot)
-                self.broken.pop(_described(session.need, place), None)
+                self.broken.pop(session.described(place), None)
                 if place.called not in session.calls.union(session.asks):
                     self._calls_no_more(number, place.called)
             for place in now:
@@ -231,27 +229,26 @@ class Renderer:
         try:
             chosen, services = self._chosen(number, session, place)
         except Exception as error:  # noqa: BLE001 - one bad input must not stop the others
-            self.broken[_described(session.need, place)] = error
+            self.broken[session.described(place)] = error
             return
         if self.broken:
-            self.broken.pop(_described(session.need, place), None)
+            self.broken.pop(session.described(place), None)
         known = services <= self.world.instances.keys()
         if not known:
             # What there was stands; it goes on being followed beside what is waited for.
-            held = frozenset(_instances_of(former.kept))
-            slot = Slot(former.kept, services | held, planned=False)
-            self._depend(services | held, former.services)
-            session.slots[place] = slot
+            followed = services | former.follows
+            self._needed.change(followed, former.services)
+            session.slots[place] = Slot(former.kept, followed, planned=False)
             return
         if former.planned and tuple([kept.part for kept in former.kept]) == chosen:
             if former.services != services:
-                self._depend(services, former.services)
+                self._needed.change(services, former.services)
                 session.slots[place] = former._replace(services=services)
             return
         # Taken before the former is dropped: what both have keeps its rendering.
         kept = tuple([self._shelf.use(number, part) for part in chosen])
         session.slots[place] = Slot(kept, services, planned=True)
-        self._depend(services, frozenset())
+        self._needed.change(services, frozenset())
         self._drop(number, session, former, kept)
 
     def _chosen(
@@ -286,38 +283,12 @@ class Renderer:
         if service not in self._callers:
             self.compositions.forget(service)
 
-    def _depend(self, now: frozenset[str], before: frozenset[str]) -> None:
-        if now is before:
-            return
-        for service in now:
-            if not self._depended[service]:
-                self._needed = None
-            self._depended[service] += 1
-        for service in before:
-            self._depended[service] -= 1
-            if not self._depended[service]:
-                del self._depended[service]
-                self._needed = None
-
     def _drop(
         self, number: int, session: Session, former: Slot, now: tuple[Kept, ...] = ()
     ) -> None:
         """Let go of what ``session`` had in a slot, where it has ``now``."""
-        self._depend(frozenset(), former.services)
+        self._needed.change(frozenset(), former.services)
         for kept in former.kept:
             if kept.sessions is not None and kept not in now and kept not in session.held():
                 kept.sessions.discard(number)
             self._shelf.release(kept)
-
-
-def _described(need: ProxyNeed, place: Place) -> str:
-    if isinstance(place, Side):
-        return f"{place.value} of {need.service}"
-    return f"calls of {need.service} to {place.called}"
-
-
-def _instances_of(kept: tuple[Kept, ...]) -> Iterator[str]:
-    for one in kept:
-        for facet in one.part.reads():
-            if facet.aspect is Aspect.INSTANCES:
-                yield facet.name

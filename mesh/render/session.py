@@ -13,6 +13,7 @@ from mesh.policies.selection import Selection
 from mesh.render.assembly import Kept
 from mesh.render.capture import Door
 from mesh.render.scope import Captured
+from mesh.world.facets import Aspect
 
 
 class Side(enum.Enum):
@@ -37,6 +38,12 @@ class Slot(NamedTuple):
     kept: tuple[Kept, ...]
     services: frozenset[str]
     planned: bool
+
+    @property
+    def follows(self) -> frozenset[str]:
+        """The services whose instances its parts tell of."""
+        facets = (facet for one in self.kept for facet in one.part.reads())
+        return frozenset(facet.name for facet in facets if facet.aspect is Aspect.INSTANCES)
 
 
 EMPTY: Final = Slot((), frozenset(), planned=False)
@@ -69,6 +76,12 @@ class Session:
         found = [part for part in parts if isinstance(part, Door)]
         # In the order in which they came, the same doors would make another listener.
         return sorted(found, key=lambda door: door.called)
+
+    def described(self, place: Place) -> str:
+        """Say what the slot at ``place`` is for."""
+        if isinstance(place, Side):
+            return f"{place.value} of {self.need.service}"
+        return f"calls of {self.need.service} to {place.called}"
 
     def held(self) -> Iterator[Kept]:
         """Yield every part it has, those that slots share more than once."""
