@@ -114,7 +114,8 @@ class _Reader:
         if raw == "":
             return ""
         host, _, port = raw.rpartition(":") if isinstance(raw, str) else ("", "", "")
-        valid = port.isascii() and port.isdigit() and 0 < int(port) <= _MAX_PORT
+        digits = port.isascii() and port.isdigit() and len(port) <= len(str(_MAX_PORT))
+        valid = digits and 0 < int(port) <= _MAX_PORT
         try:
             if host:
                 ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))

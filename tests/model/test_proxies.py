@@ -90,7 +90,13 @@ def test_where_the_agent_is_asked_is_an_address_or_the_proxys_own(place: str) ->
     assert need_metadata.parse(need.to_metadata()).metrics == place
 
 
-@pytest.mark.parametrize("place", ["host:1", "10.0.0.7", "10.0.0.7:0", "10.0.0.7:x", ":70000", 7])
+@pytest.mark.parametrize(
+    "place",
+    [
+        *("host:1", "10.0.0.7", "10.0.0.7:0", "10.0.0.7:x", ":70000", 7),
+        pytest.param(":" + "1" * 5000, id="long"),
+    ],
+)
 def test_anything_else_is_refused(place: object) -> None:
     raw = {**ProxyNeed("web", "dc1", None).to_metadata(), "metrics": place}
     with pytest.raises(InvalidInputError, match="metrics"):
