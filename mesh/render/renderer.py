@@ -89,8 +89,10 @@ class Renderer:
             self._gateways.add(session)
         if need.capture is not None:
             self._capturing.add(session)
-        places: tuple[Place, ...] = (Side.OWN, *need.upstreams, *self._scopes.of(need))
-        added.slots = dict.fromkeys((*places, Side.CAPTURE), EMPTY)
+        places: list[Place] = [Side.OWN, *need.upstreams, *self._scopes.of(need)]
+        if need.capture is not None or need.dns is not None:
+            places.append(Side.CAPTURE)
+        added.slots = dict.fromkeys(places, EMPTY)
         for service in added.calls:
             self._callers[service].add(session)
         for place in added.slots:
@@ -152,8 +154,11 @@ class Renderer:
         """Plan what may turn on a touched facet; tell who has another plan."""
         for number, places in self._turning_on(touched, again):
             session = self._sessions[number]
-            for place in (*places, Side.CAPTURE):
-                self._plan_and_tell(number, session, place, affected)
+            for place in places:
+                if place is not Side.CAPTURE:
+                    self._plan_and_tell(number, session, place, affected)
+            if Side.CAPTURE in session.slots:
+                self._plan_and_tell(number, session, Side.CAPTURE, affected)
 
     def _scope_again(self, affected: Mapping[int, News]) -> None:
         """Give those who capture a slot for each that they may call now, and for nobody else."""

@@ -21,7 +21,8 @@ class Side(enum.Enum):
 
     OWN = "inbound side"
     CAPTURE = "capture side"
-    """Planned last: it is made of what was planned for those that are captured."""
+    """Only where something is captured.  Planned last: it is made of what was planned for those
+    that are captured."""
 
 
 Place = Side | Upstream | Captured
@@ -54,8 +55,8 @@ EMPTY: Final = Slot((), frozenset(), planned=False)
 class Session:
     """One proxy.
 
-    ``slots`` are its inbound side, its upstreams in order, and whom it may call by what it
-    captures; ``asks`` are the services that its inbound side calls itself.
+    ``slots`` are its inbound side, its upstreams in order, whom it may call by what it captures,
+    and its capture side; ``asks`` are the services that its inbound side calls itself.
     """
 
     need: ProxyNeed
@@ -72,7 +73,8 @@ class Session:
     @property
     def doors(self) -> list[Door]:
         """The doors of those that are captured, as far as they are planned, in order of names."""
-        parts = (one.part for slot in self.slots.values() for one in slot.kept)
+        captured = (slot for place, slot in self.slots.items() if isinstance(place, Captured))
+        parts = (one.part for slot in captured for one in slot.kept)
         found = [part for part in parts if isinstance(part, Door)]
         # In the order in which they came, the same doors would make another listener.
         return sorted(found, key=lambda door: door.called)
