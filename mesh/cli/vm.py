@@ -204,7 +204,7 @@ def status(
 ) -> None:
     """Show the services of this host, and whether all is well with them."""
     _require_systemd()
-    seen, unseen = looking.look(Layout(), looking.capture_problem)
+    seen, unseen = looking.look(Layout())
     if service:
         seen = tuple(each for each in seen if each.service == vm_request.service(service))
         if not seen:

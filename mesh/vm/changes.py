@@ -43,7 +43,7 @@ Undo = Callable[[], object]
 
 
 class Changes:
-    """Steps carried out so far.  Leaving the block by an error takes them back."""
+    """Steps carried out so far, to be kept or taken back."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         """``tell`` is told of each step."""

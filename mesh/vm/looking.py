@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,11 +24,8 @@ _PROPERTIES: Final = (
     "ActiveEnterTimestamp",
 )
 
-CaptureCheck = Callable[[Path], str]
-"""Says what is amiss with the capture whose settings are at a path; empty if nothing is."""
 
-
-def look(layout: Layout, check: CaptureCheck) -> tuple[tuple[Seen, ...], str]:
+def look(layout: Layout) -> tuple[tuple[Seen, ...], str]:
     """Return what was seen of each service, and what this user may not see, in words.
 
     Raises:
@@ -51,7 +48,7 @@ def look(layout: Layout, check: CaptureCheck) -> tuple[tuple[Seen, ...], str]:
     if names - pages.keys():
         pages = {**asking.by_service(), **pages}
     capturing = {str(each.get("service")) for each in captured.get("proxies") or ()}
-    problem = check(layout.capture) if capturing and not unseen else ""
+    problem = _capture_problem(layout.capture) if capturing and not unseen else ""
     seen = tuple(
         Seen(
             service=each,
@@ -65,10 +62,11 @@ def look(layout: Layout, check: CaptureCheck) -> tuple[tuple[Seen, ...], str]:
     return seen, unseen
 
 
-def capture_problem(settings: Path) -> str:
+def _capture_problem(settings: Path) -> str:
     """Say what is amiss with the capture of this host; empty if nothing is.
 
-    It is what `mesh capture check` would call a failure, in a few words.
+    It is what `mesh capture check` says of the table and of who listens, in a few words; routes
+    and names are left to it.
     """
     try:
         wanted, _ = surroundings.with_cgroups_there(plan(load_capture(settings), surroundings.uid))

@@ -141,7 +141,7 @@ def plan(join: Join, facts: Facts, layout: Layout, *, token: str = "") -> Plan:
     if facts.knows_backoff and layout.backoff not in facts.files and BACKOFF in facts.units:
         if layout.backoff.parent not in facts.directories:
             steps.append(MakeDirectory(layout.backoff.parent))
-        writes.append(WriteFile(layout.backoff, facts.units[BACKOFF], is_unit=True))
+        writes.append(WriteFile(layout.backoff, facts.units[BACKOFF]))
         steps.append(writes[-1])
     steps += _start(join, facts, changed=bool(writes or facts.foreign), units=_units(join, facts))
     return Plan(ports, tuple(steps), tuple(_captured(join, facts, layout, ports)))
@@ -208,7 +208,7 @@ def _files(
     join: Join, facts: Facts, layout: Layout, ports: Ports, token: str
 ) -> Iterator[WriteFile]:
     for name in unit_names(capture=join.capture is not None, units=facts.units):
-        yield WriteFile(layout.units / name, facts.units[name], is_unit=True)
+        yield WriteFile(layout.units / name, facts.units[name])
     names = documents.answers_names(facts.settings, join.service)
     content = documents.proxy(join, ports, layout, answers_names=names)
     yield WriteFile(layout.settings(join.service), content, USER, _SETTINGS)

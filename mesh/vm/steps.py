@@ -1,6 +1,7 @@
 """What is done to a host, one value for each kind: shown by ``--dry-run``, else carried out.
 
-:mod:`mesh.vm.host` carries them out and knows how each is undone.
+:mod:`mesh.vm.changes` carries out those of a join and knows how each is undone;
+:mod:`mesh.vm.leaving` carries out those of a leave.
 """
 
 from __future__ import annotations
@@ -51,7 +52,6 @@ class WriteFile:
     group: str = "root"
     mode: int = 0o644
     exists: bool = False
-    is_unit: bool = False
 
     def __str__(self) -> str:
         """Tell it to a person; the content of a token is not told."""
