@@ -200,7 +200,7 @@ def _check_capture(join: Join, facts: Facts) -> None:
     if others:
         raise VmError(
             f"{others[0]} captures everybody's connections on this host already",
-            "Name the users of this one with --capture-user.",
+            "Name the users of this one with --capture user:NAME.",
         )
 
 

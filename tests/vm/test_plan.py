@@ -239,8 +239,9 @@ def test_one_service_captures_everybodys_connections() -> None:
     web = dataclasses.replace(WEB, capture=Capture())
     api = dataclasses.replace(WEB, service="api", app="127.0.0.1:8081", capture=Capture())
     there = dataclasses.replace(after(web, BARE), enrolled=False)
-    with pytest.raises(VmError, match="web captures everybody's"):
+    with pytest.raises(VmError, match="web captures everybody's") as refused:
         plan(api, there, LAYOUT, token=TOKEN)
+    assert "--capture user:NAME" in refused.value.remedy
     of_user = dataclasses.replace(api, capture=Capture(("api",), inbound=True))
     document = yaml.safe_load(written(of_user, there, LAYOUT.capture).content)
     assert [each["service"] for each in document["proxies"]] == ["web", "api"]
