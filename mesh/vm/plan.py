@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -118,7 +118,11 @@ def plan(join: Join, facts: Facts, layout: Layout, *, token: str = "") -> Plan:
     _check(join, facts, token)
     ports = documents.own_ports(facts.settings, join.service)
     files = [*_files(join, facts, layout, ports, token)]
-    writes = [each for each in files if not _is_there(each, facts)]
+    writes = [
+        replace(each, exists=each.path in facts.files)
+        for each in files
+        if not _is_there(each, facts)
+    ]
     directories = [
         MakeDirectory(layout.etc, USER, _OURS),
         MakeDirectory(layout.home),
