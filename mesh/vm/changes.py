@@ -63,7 +63,7 @@ class Changes:
             try:
                 self._apply(step)
             except OSError as error:
-                raise VmError(f"{step} failed: {error}", "Nothing of it stays.") from error
+                raise VmError(f"{step} failed: {error}", "") from error
 
     def keep(self) -> None:
         """Let what was done stand."""
@@ -110,7 +110,7 @@ class Changes:
                 back = ("mv", "--no-target-directory", str(away), str(step.path))
                 self._undo.append(partial(systemd.run, *back))
             case Expect():
-                self._undo.append(partial(shutil.rmtree, step.path, ignore_errors=True))
+                self._undo.append(partial(_remove_tree, step.path))
             case Start() | Stop() | Systemctl() | CaptureFollows() | RemoveTable():
                 self._call(step)
 
@@ -134,16 +134,25 @@ class Changes:
 
 
 def write(path: Path, content: str, group: str, mode: int) -> None:
-    """Replace a file atomically; it is never readable by more than it should be."""
+    """Replace a file atomically; it is never readable by more than it should be.
+
+    Raises:
+        OSError: it cannot be written; nothing new is left.
+        VmError: there is no such group.
+
+    """
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    _own(temporary, group, mode)
-    temporary.rename(path)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        _own(temporary, group, mode)
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def remove_table() -> None:
@@ -177,8 +186,18 @@ def remove_user() -> None:
         systemd.run("groupdel", USER)
 
 
+def _remove_tree(path: Path) -> None:
+    if path.exists():
+        shutil.rmtree(path)
+
+
 def _own(path: Path, group: str, mode: int) -> None:
-    os.chown(path, 0, grp.getgrnam(group).gr_gid)
+    try:
+        # Of a group without a name, the number is one.
+        number = int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise VmError(f"there is no group {group}", f"`groupadd --system {group}`") from None
+    os.chown(path, 0, number)
     path.chmod(mode)
 
 

@@ -117,9 +117,9 @@ def _failed(
     explained = report.explanation(lines)
     if explained:
         remedies.append(f"`journalctl -u {own} --since @{began:.0f}` says: {explained}")
-    if changed:
-        remedies.append("Nothing that this join made is left; mend it and join again.")
     if left:
         remedies.append(f"These could not be taken back: {'; '.join(left)}.")
+    elif changed:
+        remedies.append("Nothing that this join made is left; mend it and join again.")
     remedy = "\n".join(each for each in remedies if each)
     return JoinFailedError(f"{wanted.service} did not join: {what}", remedy)

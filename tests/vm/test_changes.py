@@ -1,0 +1,129 @@
+"""A join that fails on its way: what was done is taken back, and what was not is said."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mesh.vm import changes as module
+from mesh.vm import joining, systemd
+from mesh.vm.changes import Changes
+from mesh.vm.errors import JoinFailedError, VmError
+from mesh.vm.layout import Ports
+from mesh.vm.plan import Found, Plan
+from mesh.vm.request import Join
+from mesh.vm.steps import Expect, Step, Systemctl, WriteFile
+
+WEB = Join(service="web", app="127.0.0.1:8080", zone_api=("zone.example:5678",))
+
+
+@pytest.fixture(autouse=True)
+def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Programs of the system that were called; none of them is run."""
+    calls: list[str] = []
+
+    def run(*command: str) -> str:
+        calls.append(" ".join(command))
+        return ""
+
+    monkeypatch.setattr(systemd, "run", run)
+    monkeypatch.setattr(os, "chown", lambda *_: None)
+    return calls
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Give signals back that a join takes."""
+    kept = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+def fails(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, name, full)
+
+
+def silent(_: str) -> None:
+    """Tell nobody."""
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails(monkeypatch, "fsync")
+    done = Changes(silent)
+    with pytest.raises(VmError, match="No space left"):
+        done.apply([WriteFile(tmp_path / "web.token", "secret", mode=0o600)])
+    assert done.take_back() == ()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_group_that_is_not_there_ends_a_join_as_any_failure_does(tmp_path: Path) -> None:
+    file, other = tmp_path / "web.yaml", tmp_path / "web.token"
+    file.write_text("old")
+    done = Changes(silent)
+    done.apply([WriteFile(file, "new")])
+    with pytest.raises(VmError, match="there is no group nobodys-group"):
+        done.apply([WriteFile(other, "new", group="nobodys-group")])
+    assert done.take_back() == ()
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_file_of_a_group_without_a_name_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owners: list[tuple[object, ...]] = []
+    monkeypatch.setattr(os, "chown", lambda *words: owners.append(words[1:]))
+    monkeypatch.setattr(module, "found_file", lambda _: Found("old", "4711", 0o640))
+    file = tmp_path / "web.yaml"
+    done = Changes(silent)
+    done.apply([WriteFile(file, "new")])
+    assert done.take_back() == ()
+    assert file.read_text() == "old"
+    assert owners[-1] == (0, 4711)
+
+
+def test_state_that_cannot_be_removed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = Changes(silent)
+    done.apply([Expect(tmp_path / "never-made"), Expect(tmp_path)])
+    fails(monkeypatch, "rmdir")
+    (left,) = done.take_back()
+    assert "No space left" in left
+
+
+def failed(steps: tuple[Step, ...]) -> JoinFailedError:
+    teller = joining.Teller(silent, silent)
+    with pytest.raises(JoinFailedError) as error:
+        joining.join(WEB, Plan(Ports(0), steps), teller, patience=0)
+    return error.value
+
+
+def test_who_could_not_take_all_back_does_not_say_that_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signals: None
+) -> None:
+    unwritable = WriteFile(tmp_path / "absent" / "web.yaml", "new")
+    told = failed((unwritable,)).remedy
+    assert "Nothing that this join made is left" in told
+
+    def refuses(*command: str) -> str:
+        if "disable" in command:
+            raise VmError("it stays enabled", "")
+        return ""
+
+    monkeypatch.setattr(systemd, "run", refuses)
+    enable = Systemctl(("enable", "web"), ("disable", "web"))
+    told = failed((enable, unwritable)).remedy
+    assert "could not be taken back: it stays enabled" in told
+    assert "Nothing" not in told
