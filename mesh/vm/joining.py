@@ -116,7 +116,7 @@ def _failed(
     remedies = [str(getattr(error, "remedy", ""))]
     explained = report.explanation(lines)
     if explained:
-        remedies.append(f"`journalctl -u {own} --since @{began:.0f}` says: {explained}")
+        remedies.append(f"`journalctl -u {own} --since @{int(began)}` says: {explained}")
     if left:
         remedies.append(f"These could not be taken back: {'; '.join(left)}.")
     elif changed:

@@ -108,7 +108,7 @@ def proxy_units() -> tuple[str, ...]:
 def journal(unit: str, since: float) -> tuple[str, ...]:
     """Return what a unit wrote from the moment ``since`` (seconds since 1970) on, line by line."""
     said = run(
-        *("journalctl", "--unit", unit, "--since", f"@{since:.0f}", "--lines", _MOST),
+        *("journalctl", "--unit", unit, "--since", f"@{since:.3f}", "--lines", _MOST),
         *("--output", "json", "--no-pager"),
     )
     return tuple(_line(json.loads(line).get("MESSAGE")) for line in said.splitlines() if line)
