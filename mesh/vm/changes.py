@@ -9,7 +9,7 @@ import contextlib
 import grp
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -30,6 +30,7 @@ from mesh.vm.steps import (
     PutAway,
     Remove,
     RemoveTable,
+    Restart,
     Start,
     Step,
     Stop,
@@ -49,6 +50,7 @@ class Changes:
         """``tell`` is told of each step."""
         self._tell = tell
         self._undo: list[Undo] = []
+        self._again: list[Undo] = []
         self._away: list[Path] = []
 
     def apply(self, steps: Iterable[Step]) -> None:
@@ -70,19 +72,17 @@ class Changes:
         for each in self._away:
             shutil.rmtree(each)
         self._undo.clear()
+        self._again.clear()
 
     def take_back(self) -> tuple[str, ...]:
-        """Undo everything, the last first; return what could not be undone."""
-        failed = []
-        while self._undo:
-            undo = self._undo.pop()
-            try:
-                undo()
-            except (VmError, OSError) as error:
-                failed.append(str(error))
+        """Undo everything, the last first; return what could not be undone.
+
+        Units that ran before are started when all else is as it was, for they read it.
+        """
+        failed = [*_carried_out(self._undo)]
         with contextlib.suppress(VmError):  # a host without systemd has nothing to read again
             systemd.systemctl("daemon-reload")
-        return tuple(failed)
+        return (*failed, *_carried_out(self._again))
 
     def _apply(self, step: Step) -> None:
         match step:
@@ -111,10 +111,12 @@ class Changes:
                 self._undo.append(partial(systemd.run, *back))
             case Expect():
                 self._undo.append(partial(_remove_tree, step.path))
-            case Start() | Stop() | Systemctl() | CaptureFollows() | RemoveTable():
+            case Start() | Restart() | Stop() | Systemctl() | CaptureFollows() | RemoveTable():
                 self._call(step)
 
-    def _call(self, step: Start | Stop | Systemctl | CaptureFollows | RemoveTable) -> None:
+    def _call(
+        self, step: Start | Restart | Stop | Systemctl | CaptureFollows | RemoveTable
+    ) -> None:
         match step:
             case CaptureFollows():
                 self._undo.append(partial(_follow, step.settings))
@@ -124,13 +126,26 @@ class Changes:
                 # Taken back even if it fails: a unit may have been half started.
                 self._undo.append(partial(systemd.stop, step.unit))
                 systemd.systemctl("start", "--no-block", step.unit)
+            case Restart():
+                again = partial(systemd.systemctl, "restart", "--no-block", step.unit)
+                self._again.append(again)
+                again()
             case Stop():
-                self._undo.append(partial(systemd.systemctl, "start", "--no-block", step.unit))
+                self._again.append(partial(systemd.systemctl, "start", "--no-block", step.unit))
                 systemd.stop(step.unit)
             case Systemctl():
                 if step.undo:
                     self._undo.append(partial(systemd.systemctl, *step.undo))
                 systemd.systemctl(*step.words)
+
+
+def _carried_out(undo: list[Undo]) -> Iterator[str]:
+    """Undo, the last first; yield what could not be."""
+    while undo:
+        try:
+            undo.pop()()
+        except (VmError, OSError) as error:
+            yield str(error)
 
 
 def write(path: Path, content: str, group: str, mode: int) -> None:

@@ -15,9 +15,9 @@ from mesh.vm import asking, report, systemd
 from mesh.vm.changes import Changes
 from mesh.vm.errors import JoinFailedError, VmError
 from mesh.vm.layout import unit
-from mesh.vm.plan import Plan, restart
+from mesh.vm.plan import Plan
 from mesh.vm.request import Join
-from mesh.vm.steps import Start
+from mesh.vm.steps import Restart, Start
 
 _POLL: Final = 0.2
 _CRASHES: Final = 2
@@ -55,7 +55,7 @@ def join(wanted: Join, plan: Plan, teller: Teller, *, patience: float) -> Mappin
     changes = Changes(teller.step)
     own = unit(wanted.service)
     # The run of the unit that must not be taken for the one that the plan starts.
-    before = _run(own) if any(each in plan.steps for each in (Start(own), restart(own))) else None
+    before = _run(own) if any(each in plan.steps for each in (Start(own), Restart(own))) else None
     try:
         changes.apply(plan.steps)
         said = _wait(wanted, plan, teller.waiting, patience=patience, before=before)

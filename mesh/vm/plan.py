@@ -24,6 +24,7 @@ from mesh.vm.steps import (
     PutAway,
     Remove,
     RemoveTable,
+    Restart,
     Start,
     Step,
     Stop,
@@ -151,12 +152,6 @@ def plan(join: Join, facts: Facts, layout: Layout, *, token: str = "") -> Plan:
     return Plan(ports, tuple(steps), tuple(_captured(join, facts, layout, ports)))
 
 
-def restart(name: str) -> Systemctl:
-    """Return the step that restarts a unit; the one before comes back with its settings."""
-    words = ("restart", "--no-block", name)
-    return Systemctl(words, words)
-
-
 def unit_names(*, capture: bool, units: Mapping[str, str]) -> tuple[str, ...]:
     """Return the units that a host with services needs, of those that this version brings."""
     wanted = (TARGET, TEMPLATE, *((CAPTURE_UNIT,) if capture else ()))
@@ -233,7 +228,7 @@ def _units(join: Join, facts: Facts) -> tuple[str, ...]:
 
 def _start(join: Join, facts: Facts, *, changed: bool, units: tuple[str, ...]) -> Iterator[Step]:
     if changed:
-        yield Systemctl(("daemon-reload",), ("daemon-reload",))
+        yield Systemctl(("daemon-reload",))
     yield from (
         Systemctl(("enable", "--quiet", each), ("disable", "--quiet", each))
         for each in units
@@ -244,7 +239,7 @@ def _start(join: Join, facts: Facts, *, changed: bool, units: tuple[str, ...]) -
     if own not in facts.active or facts.foreign:
         yield Start(own)
     elif changed:
-        yield restart(own)
+        yield Restart(own)
     if TARGET in units and TARGET not in facts.active:
         yield Start(TARGET)
 

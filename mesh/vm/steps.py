@@ -118,6 +118,17 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class Restart:
+    """Another run of a unit, with what is there by then; nobody waits for it."""
+
+    unit: str
+
+    def __str__(self) -> str:
+        """Tell it to a person."""
+        return f"run      systemctl restart --no-block {self.unit}"
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """The end of a unit, with all that it started."""
 
@@ -189,6 +200,7 @@ Step = (
     | PutAway
     | Expect
     | Start
+    | Restart
     | Stop
     | Systemctl
     | Remove

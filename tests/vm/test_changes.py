@@ -17,7 +17,7 @@ from mesh.vm.errors import JoinFailedError, VmError
 from mesh.vm.layout import Ports
 from mesh.vm.plan import Found, Plan
 from mesh.vm.request import Join
-from mesh.vm.steps import Expect, Step, Systemctl, WriteFile
+from mesh.vm.steps import Expect, Restart, Start, Step, Stop, Systemctl, WriteFile
 
 WEB = Join(service="web", app="127.0.0.1:8080", zone_api=("zone.example:5678",))
 
@@ -101,6 +101,47 @@ def test_state_that_cannot_be_removed_is_told(
     fails(monkeypatch, "rmdir")
     (left,) = done.take_back()
     assert "No space left" in left
+
+
+def test_who_ran_before_is_started_with_what_was_there_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "web.yaml"
+    file.write_text("old")
+    calls: list[tuple[str, str]] = []
+
+    def run(*command: str) -> str:
+        calls.append((" ".join(command[1:]), file.read_text()))
+        return ""
+
+    monkeypatch.setattr(systemd, "run", run)
+    done = Changes(silent)
+    steps = (Stop("copy"), WriteFile(file, "new"), Systemctl(("daemon-reload",)))
+    done.apply((*steps, Start("copy"), Restart("web")))
+    calls.clear()
+    assert done.take_back() == ()
+    assert calls == [
+        ("stop copy", "new"),
+        ("kill --kill-who=all --signal=KILL copy", "new"),
+        ("daemon-reload", "old"),
+        ("restart --no-block web", "old"),
+        ("start --no-block copy", "old"),
+    ]
+
+
+def test_what_is_kept_is_not_taken_back(tmp_path: Path, called: list[str]) -> None:
+    done = Changes(silent)
+    done.apply([WriteFile(tmp_path / "web.yaml", "new"), Restart("web")])
+    done.keep()
+    called.clear()
+    assert done.take_back() == ()
+    assert called == ["systemctl daemon-reload"]
+    assert (tmp_path / "web.yaml").read_text() == "new"
+
+
+def test_the_journal_is_read_from_the_first_moment_on(called: list[str]) -> None:
+    systemd.journal("mesh-proxy@web.service", 1000.6)
+    assert "--since @1000.600 " in called[0]
 
 
 def failed(steps: tuple[Step, ...]) -> JoinFailedError:

@@ -25,6 +25,7 @@ from mesh.vm.steps import (
     Remove,
     RemoveTable,
     RemoveUser,
+    Restart,
     Start,
     Stop,
     Systemctl,
@@ -94,7 +95,9 @@ def written(join: Join, facts: Facts, path: Path, token: str = TOKEN) -> WriteFi
 
 def commands(join: Join, facts: Facts, token: str = TOKEN) -> list[str]:
     made = plan(join, facts, LAYOUT, token=token)
-    calls = (each for each in (*made.steps, *made.later) if isinstance(each, Systemctl | Start))
+    calls = (
+        each for each in (*made.steps, *made.later) if isinstance(each, Systemctl | Start | Restart)
+    )
     return [str(each).removeprefix("run      systemctl ") for each in calls]
 
 
