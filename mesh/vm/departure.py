@@ -103,7 +103,14 @@ def _last(facts: Facts, layout: Layout) -> Iterator[LeaveStep]:
         yield Remove(layout.backoff.parent, if_empty=True)
     if units:
         yield Systemctl(("daemon-reload",))
+    yield from _shared(facts, layout)
+
+
+def _shared(facts: Facts, layout: Layout) -> Iterator[LeaveStep]:
+    """Yield what goes of what other parts of the mesh have too."""
     if facts.others:
+        if layout.record in facts.paths and not any(facts.record.values()):
+            yield Remove(layout.record)
         return
     if facts.record.get("program") and layout.program in facts.paths:
         yield Remove(layout.program)

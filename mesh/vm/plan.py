@@ -140,7 +140,8 @@ def plan(join: Join, facts: Facts, layout: Layout, *, token: str = "") -> Plan:
     if facts.program is None:
         steps.append(MakeLink(layout.program, facts.prefix / "bin/mesh"))
     made = {"user": not facts.has_user, "program": facts.program is None}
-    if any(made.values()) and layout.record not in facts.files:
+    is_first = not facts.settings or any(made.values())
+    if is_first and layout.record not in facts.files:
         steps.append(WriteFile(layout.record, json.dumps(made) + "\n", mode=_SETTINGS))
     steps += writes
     if facts.knows_backoff and layout.backoff not in facts.files and BACKOFF in facts.units:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -311,6 +312,17 @@ def test_with_the_last_goes_what_they_had_in_common() -> None:
     ours = dataclasses.replace(BOTH, record={"user": False, "program": True})
     assert Remove(LAYOUT.program) in leave("", ours)
     assert RemoveUser() not in leave("", ours)
+
+
+def test_a_user_whom_others_made_stays() -> None:
+    theirs = dataclasses.replace(BARE, has_user=True, program=Path("/opt/mesh/0.1.0/bin/mesh"))
+    record = json.loads(written(WEB, theirs, LAYOUT.record).content)
+    assert record == {"user": False, "program": False}
+    there = dataclasses.replace(BOTH, record=record, paths=BOTH.paths | {LAYOUT.record})
+    steps = leave("", there)
+    assert RemoveUser() not in steps
+    assert Remove(LAYOUT.record) in steps
+    assert Remove(LAYOUT.record) in leave("", dataclasses.replace(there, others=True))
 
 
 def test_what_other_parts_of_the_mesh_need_stays() -> None:
