@@ -150,7 +150,8 @@ def plan(join: Join, facts: Facts, layout: Layout, *, token: str = "") -> Plan:
         writes.append(WriteFile(layout.backoff, facts.units[BACKOFF]))
         steps.append(writes[-1])
     steps += _start(join, facts, changed=bool(writes or facts.foreign), units=_units(join, facts))
-    return Plan(ports, tuple(steps), tuple(_captured(join, facts, layout, ports)))
+    later = (*_inherited(join, facts, layout), *_captured(join, facts, layout, ports))
+    return Plan(ports, tuple(steps), later)
 
 
 def unit_names(*, capture: bool, units: Mapping[str, str]) -> tuple[str, ...]:
@@ -243,6 +244,16 @@ def _start(join: Join, facts: Facts, *, changed: bool, units: tuple[str, ...]) -
         yield Restart(own)
     if TARGET in units and TARGET not in facts.active:
         yield Start(TARGET)
+
+
+def _inherited(join: Join, facts: Facts, layout: Layout) -> Iterator[Step]:
+    """Yield how another answers names if this one does no more; only now is their port free."""
+    if join.capture is not None:
+        return
+    name, content = documents.heir(facts.settings, (join.service,))
+    if name:
+        yield WriteFile(layout.settings(name), content, USER, _SETTINGS, exists=True)
+        yield Restart(unit(name))
 
 
 def _captured(join: Join, facts: Facts, layout: Layout, ports: Ports) -> Iterator[Step]:

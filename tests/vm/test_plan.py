@@ -38,6 +38,8 @@ TOKEN = "a.join.token"
 UNITS = {TEMPLATE: "proxy", TARGET: "target", CAPTURE_UNIT: "capture"}
 BARE = Facts(units=UNITS, prefix=Path("/opt/mesh/current"))
 WEB = Join(service="web", app="127.0.0.1:8080", zone_api=("zone.example:5678",))
+CAPTURED = dataclasses.replace(WEB, capture=Capture(("web",)))
+API = dataclasses.replace(WEB, service="api", app="127.0.0.1:8081", capture=Capture(("api",)))
 
 
 def leave(service: str, facts: departure.Facts) -> list[Any]:
@@ -207,9 +209,7 @@ def test_capture_waits_for_the_proxy() -> None:
 
 
 def test_one_proxy_of_a_host_answers_names_and_has_an_heir() -> None:
-    web = dataclasses.replace(WEB, capture=Capture(("web",)))
-    api = dataclasses.replace(WEB, service="api", app="127.0.0.1:8081", capture=Capture(("api",)))
-    there = after(api, dataclasses.replace(after(web, BARE), enrolled=False))
+    there = after(API, dataclasses.replace(after(CAPTURED, BARE), enrolled=False))
     assert [name for name, each in there.settings.items() if "dns" in each] == ["web"]
     leaving = dataclasses.replace(BOTH, settings=there.settings, capture=there.capture)
     steps = leave("web", leaving)
@@ -223,8 +223,18 @@ def test_one_proxy_of_a_host_answers_names_and_has_an_heir() -> None:
     assert not any(unit("web") in str(each) for each in leave("api", leaving))
 
 
+def test_who_captures_no_longer_leaves_the_names_to_its_heir() -> None:
+    there = after(API, dataclasses.replace(after(CAPTURED, BARE), enrolled=False))
+    heir = written(WEB, there, LAYOUT.settings("api"))
+    assert yaml.safe_load(heir.content) == {**there.settings["api"], "dns": "127.0.0.1:15053"}
+    assert plan(WEB, there, LAYOUT).later[:2] == (heir, Restart(unit("api")))
+    assert "dns" not in yaml.safe_load(written(WEB, there, LAYOUT.settings("web")).content)
+    alone = dataclasses.replace(API, capture=None)
+    assert not any(unit("web") in str(each) for each in plan(alone, there, LAYOUT).later)
+
+
 def test_a_capture_that_is_wanted_no_longer_ends() -> None:
-    there = after(dataclasses.replace(WEB, capture=Capture(("web",))), BARE)
+    there = after(CAPTURED, BARE)
     later = plan(WEB, there, LAYOUT).later
     # The unit's stop leaves the table; what is taken back, is last of all what the file says then.
     assert later[0] == CaptureFollows(LAYOUT.capture)
