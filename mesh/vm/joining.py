@@ -85,7 +85,9 @@ def _wait(
             told = reason
         found = systemd.show(own, ("ActiveState", "SubState", "ExecMainStatus"))
         refused = found.get("SubState") == _ENDED and found.get("ExecMainStatus") in _REFUSALS
-        gone = found.get("ActiveState") == "failed" or _restarts(own) - base >= _CRASHES
+        restarts = _restarts(own)
+        base = min(base, restarts)  # systemd counts anew when it is asked for a start
+        gone = found.get("ActiveState") == "failed" or restarts - base >= _CRASHES
         if not is_old and (refused or gone):
             raise VmError(f"{own} does not stay up", "")
         if time.monotonic() >= until:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from mesh.vm import asking, joining, systemd
 from mesh.vm import changes as module
-from mesh.vm import joining, systemd
 from mesh.vm.changes import Changes
 from mesh.vm.errors import JoinFailedError, VmError
 from mesh.vm.layout import Ports
@@ -144,10 +144,10 @@ def test_the_journal_is_read_from_the_first_moment_on(called: list[str]) -> None
     assert "--since @1000.600 " in called[0]
 
 
-def failed(steps: tuple[Step, ...]) -> JoinFailedError:
+def failed(steps: tuple[Step, ...], patience: float = 0) -> JoinFailedError:
     teller = joining.Teller(silent, silent)
     with pytest.raises(JoinFailedError) as error:
-        joining.join(WEB, Plan(Ports(0), steps), teller, patience=0)
+        joining.join(WEB, Plan(Ports(0), steps), teller, patience=patience)
     return error.value
 
 
@@ -168,3 +168,21 @@ def test_who_could_not_take_all_back_does_not_say_that_nothing_is_left(
     told = failed((enable, unwritable)).remedy
     assert "could not be taken back: it stays enabled" in told
     assert "Nothing" not in told
+
+
+def test_a_proxy_that_crashed_in_the_past_is_given_up_as_soon_as_others(
+    monkeypatch: pytest.MonkeyPatch, signals: None
+) -> None:
+    runs, restarts = ["before"], ["5", "0", "1", "2"]
+
+    def run(*command: str) -> str:
+        if "restart" in command:
+            runs.append("after")
+        if "--property=NRestarts" in command:
+            return f"NRestarts={restarts.pop(0) if len(restarts) > 1 else restarts[0]}"
+        return f"InvocationID={runs[-1]}" if "--property=InvocationID" in command else ""
+
+    monkeypatch.setattr(systemd, "run", run)
+    monkeypatch.setattr(joining, "_POLL", 0.01)
+    monkeypatch.setattr(asking, "ask", lambda _: None)
+    assert "does not stay up" in failed((Restart("mesh-proxy@web.service"),), 2).message
