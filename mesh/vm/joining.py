@@ -20,6 +20,7 @@ from mesh.vm.request import Join
 from mesh.vm.steps import Restart, Start
 
 _POLL: Final = 0.2
+_ENDS: Final = (signal.SIGTERM, signal.SIGHUP)
 _CRASHES: Final = 2
 """Times that a proxy may end by itself before it is given up."""
 _ENDED: Final = "auto-restart"
@@ -49,7 +50,7 @@ def join(wanted: Join, plan: Plan, teller: Teller, *, patience: float) -> Mappin
 
     """
     began = time.time()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDS:
         # A terminal that hangs up takes a join back, as Ctrl-C does.
         signal.signal(number, signal.default_int_handler)
     changes = Changes(teller.step)
@@ -62,6 +63,9 @@ def join(wanted: Join, plan: Plan, teller: Teller, *, patience: float) -> Mappin
         changes.apply(plan.later)
         changes.keep()
     except (VmError, KeyboardInterrupt) as error:
+        for number in (signal.SIGINT, *_ENDS):
+            # Half a way back is no place to stop, however long a proxy drains.
+            signal.signal(number, signal.SIG_IGN)
         raise _failed(wanted, error, changes, began, changed=not plan.is_nothing) from error
     return said
 

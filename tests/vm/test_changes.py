@@ -39,7 +39,8 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def signals() -> Iterator[None]:
     """Give signals back that a join takes."""
-    kept = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    kept = {each: signal.getsignal(each) for each in numbers}
     yield
     for number, handler in kept.items():
         signal.signal(number, handler)
@@ -168,6 +169,22 @@ def test_who_could_not_take_all_back_does_not_say_that_nothing_is_left(
     told = failed((enable, unwritable)).remedy
     assert "could not be taken back: it stays enabled" in told
     assert "Nothing" not in told
+
+
+def test_whoever_is_impatient_does_not_stop_a_join_on_its_way_back(
+    monkeypatch: pytest.MonkeyPatch, signals: None
+) -> None:
+    done: list[str] = []
+
+    def interrupted(*command: str) -> str:
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append(" ".join(command))
+        return ""
+
+    monkeypatch.setattr(systemd, "run", interrupted)
+    told = failed((Systemctl(("enable", "web"), ("disable", "web")),))
+    assert "interrupted" in told.message
+    assert "systemctl disable web" in done
 
 
 def test_a_proxy_that_crashed_in_the_past_is_given_up_as_soon_as_others(
