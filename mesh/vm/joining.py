@@ -62,11 +62,14 @@ def join(wanted: Join, plan: Plan, teller: Teller, *, patience: float) -> Mappin
         said = _wait(wanted, plan, teller.waiting, patience=patience, before=before)
         changes.apply(plan.later)
         changes.keep()
-    except (VmError, KeyboardInterrupt) as error:
+    except (VmError, OSError, KeyboardInterrupt) as error:
         for number in (signal.SIGINT, *_ENDS):
             # Half a way back is no place to stop, however long a proxy drains.
             signal.signal(number, signal.SIG_IGN)
         raise _failed(wanted, error, changes, began, changed=not plan.is_nothing) from error
+    except BaseException:
+        changes.take_back()
+        raise
     return said
 
 
@@ -118,7 +121,7 @@ def _failed(
     except VmError as unread:
         lines = (f"(the journal cannot be read: {unread.message})",)
     left = changes.take_back()
-    what = getattr(error, "message", "") or "interrupted"
+    what = getattr(error, "message", str(error)) or "interrupted"
     remedies = [str(getattr(error, "remedy", ""))]
     explained = report.explanation(lines)
     if explained:

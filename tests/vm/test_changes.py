@@ -187,6 +187,21 @@ def test_whoever_is_impatient_does_not_stop_a_join_on_its_way_back(
     assert "systemctl disable web" in done
 
 
+@pytest.mark.parametrize("error", [BrokenPipeError("nobody reads"), KeyError("a defect")])
+def test_whatever_ends_a_join_it_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signals: None, error: Exception
+) -> None:
+    def tell(_: str) -> None:
+        if list(tmp_path.iterdir()):
+            raise error
+
+    expected = JoinFailedError if isinstance(error, OSError) else KeyError
+    steps = (WriteFile(tmp_path / "web.yaml", "new"), Systemctl(("daemon-reload",)))
+    with pytest.raises(expected, match=str(error.args[0])):
+        joining.join(WEB, Plan(Ports(0), steps), joining.Teller(tell, silent), patience=0)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_proxy_that_crashed_in_the_past_is_given_up_as_soon_as_others(
     monkeypatch: pytest.MonkeyPatch, signals: None
 ) -> None:
