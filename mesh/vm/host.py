@@ -6,6 +6,7 @@ import contextlib
 import grp
 import pwd
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +35,7 @@ def facts(layout: Layout, service: str) -> Facts:
         VmError: this user may not look, or something is not what it should be.
 
     """
-    try:
+    with looked_at_by_root():
         settings = proxies(layout)
         units = brought_units()
         paths = [
@@ -63,6 +64,18 @@ def facts(layout: Layout, service: str) -> Facts:
             enrolled=(state / ABOUT).exists(),
             knows_backoff=systemd.version() >= _BACKOFF_SINCE,
         )
+
+
+@contextlib.contextmanager
+def looked_at_by_root() -> Iterator[None]:
+    """Say of what may not be read who may.
+
+    Raises:
+        VmError: this user may not look.
+
+    """
+    try:
+        yield
     except PermissionError as error:
         raise VmError(
             f"{error.filename} may not be read by this user", "Run it as root: `sudo mesh vm …`."
@@ -102,8 +115,8 @@ def brought_units() -> dict[str, str]:
     """
     installed = Path(sys.prefix) / _BROUGHT
     source = Path(mesh.__file__).parents[1]
-    place = source / "systemd" if (source / "pyproject.toml").exists() else installed
-    place = installed if installed.is_dir() else place
+    is_source = (source / "pyproject.toml").exists() and not installed.is_dir()
+    place = source / "systemd" if is_source else installed
     if not place.is_dir():
         return {}
     return {each.name: each.read_text() for each in place.iterdir() if each.suffix in _SUFFIXES}

@@ -123,3 +123,8 @@ class Layout:
 def unit(service: str) -> str:
     """Return the unit of a service's proxy."""
     return TEMPLATE.replace("@", f"@{service}")
+
+
+def service_of(unit: str) -> str:
+    """Return the service whose proxy a unit is."""
+    return unit.partition("@")[2].removesuffix(".service")

@@ -27,6 +27,7 @@ from mesh.vm.layout import (
     TEMPLATE,
     USER,
     Layout,
+    service_of,
     unit,
 )
 from mesh.vm.steps import Deregister, Remove, RemoveTable, RemoveUser, Stop, Systemctl, WriteFile
@@ -41,12 +42,12 @@ def look(layout: Layout) -> Facts:
         VmError: this user may not look.
 
     """
-    try:
+    with host.looked_at_by_root():
         settings = host.proxies(layout)
         units = systemd.proxy_units()
         services = {
             *settings,
-            *(each.partition("@")[2].removesuffix(".service") for each in units),
+            *map(service_of, units),
             *(each for each in _names(layout.home) if _is_state(layout.state(each))),
         }
         enabled, active = systemd.states((*map(unit, services), TARGET, CAPTURE_UNIT))
@@ -69,10 +70,6 @@ def look(layout: Layout) -> Facts:
             record=_record(layout.record),
             others=others,
         )
-    except PermissionError as error:
-        raise VmError(
-            f"{error.filename} may not be read by this user", "Run it as root: `sudo mesh vm …`."
-        ) from error
 
 
 def carry_out(steps: tuple[LeaveStep, ...], tell: Callable[[str], None]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from mesh.capture.sockets import sockets
 from mesh.config.capture import load_capture
 from mesh.model.violations import InvalidInputError
 from mesh.vm import asking, host, systemd
-from mesh.vm.layout import Layout, Ports, unit
+from mesh.vm.layout import Layout, Ports, service_of, unit
 from mesh.vm.report import Seen
 
 _PROPERTIES: Final = (
@@ -42,7 +42,7 @@ def look(layout: Layout) -> tuple[tuple[Seen, ...], str]:
             f"{layout.etc} and the state of the proxies are root's to read: `sudo mesh vm status`"
         )
     units = systemd.proxy_units()
-    names = {*settings, *(each.partition("@")[2].removesuffix(".service") for each in units)}
+    names = {*settings, *map(service_of, units)}
     ports = [int(str(each.get("listen", "")).rpartition(":")[2] or 0) for each in settings.values()]
     pages = asking.by_service(each or Ports(0).listen for each in ports) if names else {}
     if names - pages.keys():
