@@ -7,10 +7,11 @@ from typing import Final
 
 from mesh.cli.arguments import refused
 from mesh.clients.consul import ConsulAddress, ConsulClient
+from mesh.model import services
 from mesh.vm.errors import VmError
 
 KIND: Final = "service-defaults"
-PROTOCOLS: Final = ("tcp", "http", "http2", "grpc")
+PROTOCOLS: Final = tuple(str(each) for each in services.Protocol)
 
 
 class Protocol:
