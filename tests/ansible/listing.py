@@ -32,6 +32,7 @@ class Listing:
     units: str
     rules: str
     sockets: str
+    kernel: str
 
 
 async def listing(host: Host) -> Listing:
@@ -43,6 +44,7 @@ async def listing(host: Host) -> Listing:
         ),
         await host.run("nft", "list", "ruleset"),
         await host.run("ss", "-H", "-l", "-n", "-t"),
+        await host.run("sysctl", "net.ipv4.tcp_migrate_req"),
     )
 
 
@@ -55,7 +57,7 @@ def difference(before: Listing, after: Listing) -> list[str]:
         for name in sorted(names)
         if before.files.get(name) != after.files.get(name)
     ]
-    for what in ("units", "rules", "sockets"):
+    for what in ("units", "rules", "sockets", "kernel"):
         old, new = getattr(before, what), getattr(after, what)
         if sorted(old.splitlines()) != sorted(new.splitlines()):
             found.append(f"{what}: {old} → {new}")
