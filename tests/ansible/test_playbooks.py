@@ -121,6 +121,22 @@ async def test_a_second_play_changes_nothing(meshed: Meshed) -> None:
     assert play.changed == {"web": 0, "api": 0, "zone": 0}
 
 
+async def test_tokens_that_are_minted_anew_reach_the_proxies(meshed: Meshed) -> None:
+    estate = meshed.estate
+    handed = (
+        (estate.web, "/run/credentials/mesh-proxy@web.service/consul-token"),
+        (estate.api, "/run/credentials/mesh-proxy@api.service/join-token"),
+    )
+    before = [await each.run("cat", path) for each, path in handed]
+    await estate.played("mesh-vms", extra={"mesh_reissue": True})
+    after = [await each.run("cat", path) for each, path in handed]
+    for old, new in zip(before, after, strict=True):
+        assert new.strip()
+        assert new != old
+    assert after[0] == (estate.web.root / "etc/mesh/proxy-web.consul-token").read_text()
+    await until(lambda: _answers(estate), what="a call with the new tokens")
+
+
 async def test_no_token_is_seen(meshed: Meshed) -> None:
     looked_for = _pattern(meshed.estate)
     assert secrets.found(looked_for, meshed.play.output) == []
