@@ -159,7 +159,8 @@ class Estate:
             "join": [self.zone.address],
             "binary": str(realconsul.binary()),
             "token": await self._token("agent"),
-            "settings": {"ports": {"grpc": -1, "dns": -1}},
+            # A token that is gone is of no use at once.
+            "settings": {"ports": {"grpc": -1, "dns": -1}, "acl": {"token_ttl": "0s"}},
         }
         web = {"name": "web", "port": WEB_PORT, "protocol": "http", "upstreams": ["api:9001"]}
         # What nobody sends goes by names; others find api on loopback.

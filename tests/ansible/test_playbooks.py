@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -212,12 +213,26 @@ async def test_the_root_is_rotated_and_no_call_is_lost(meshed: Meshed) -> None:
 
 async def test_unmesh_leaves_the_hosts_as_they_were(meshed: Meshed) -> None:
     estate = meshed.estate
+    began = int(time.time())
     play = await estate.played("unmesh-vms", "-vvv")
     assert secrets.found(_pattern(estate), play.output) == []
     assert await _touched(estate, meshed.before) == []
     assert await estate.registered() == {"consul"}
     assert await estate.minted() == set()
+    journal = await estate.web.run("journalctl", "--unit=mesh-proxy@web", f"--since=@{began}")
+    assert "draining" in journal
+    assert "drain step failed" not in journal
     assert "mesh" not in await estate.web.run("getent", "passwd")
+
+
+async def test_a_host_leaves_when_the_zone_is_gone_already(meshed: Meshed) -> None:
+    estate = meshed.estate
+    claims = b64encode(json.dumps({"jti": "1"}).encode()).decode()
+    proof = {"kind": "join-token", "token": f"e30.{claims}.e30"}
+    await estate.api.write("/etc/mesh/proxy-api.yaml", "service: api\n")
+    await estate.api.write("/var/lib/mesh/api/proof.json", json.dumps(proof))
+    await estate.played("unmesh-vms", "--limit", "api")
+    assert await _touched(estate, meshed.before) == []
 
 
 def _pattern(estate: Estate) -> Any:
