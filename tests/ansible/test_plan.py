@@ -181,6 +181,17 @@ def test_hosts_are_dialled_where_they_say() -> None:
     assert words.addresses(hosts) == ["192.0.2.1", "10.0.0.2", "c"]
 
 
+def test_the_newest_root_is_the_one_of_the_last_rotation_whatever_others_are_called() -> None:
+    issuers = {
+        "1": {"issuer_name": "root-2024"},
+        "2": {"issuer_name": "mesh-root-20260101000000"},
+        "3": {"issuer_name": "mesh-root-20261123190000"},
+        "4": {"issuer_name": ""},
+    }
+    assert words.newest_root(issuers) == "3"
+    assert words.newest_root({"1": issuers["1"], "4": issuers["4"]}) == ""
+
+
 def _accepted(instance: dict[str, Any]) -> ProxySettings:
     """Parse the settings as the proxy does, with what its unit adds."""
     proof = {} if "consul_token_file" in instance["settings"] else {"join_token_file": "/a/token"}

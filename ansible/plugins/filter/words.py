@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
+
+_ROTATED: Final = re.compile(r"mesh-root-\d{14}")
 
 
 def addresses(hosts: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -33,7 +36,22 @@ def token_id(token: str) -> str:
     return str(claims["jti"])
 
 
-_FILTERS: Final[tuple[Callable[..., object], ...]] = (addresses, said, description, token_id)
+def newest_root(issuers: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the id of the root that the last rotation made; empty if there was none.
+
+    It has the time in its name.  What the first root is called is its maker's choice.
+    """
+    made = {
+        str(about["issuer_name"]): each
+        for each, about in issuers.items()
+        if _ROTATED.fullmatch(str(about["issuer_name"]))
+    }
+    return made[max(made)] if made else ""
+
+
+_FILTERS: Final[tuple[Callable[..., object], ...]] = (
+    *(addresses, said, description, token_id, newest_root),
+)
 
 
 class FilterModule:
