@@ -172,7 +172,11 @@ class Estate:
                 "mesh_consul_agent": agent,
                 "mesh_identity": "consul",
             },
-            "api": {"mesh_services": [api], "mesh_registration": "zone"},
+            "api": {
+                "mesh_services": [api],
+                "mesh_registration": "zone",
+                "mesh_address": self.api.address,
+            },
             "zone": {},
         }
 

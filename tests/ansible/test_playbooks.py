@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+import yaml
 
 from tests.ansible import secrets, versions
 from tests.ansible.estate import API_URL, MANAGEMENT, VAULT_ADMIN, Estate, Play
@@ -104,6 +105,12 @@ async def test_one_play_leads_from_bare_hosts_to_a_meshed_call(meshed: Meshed) -
     for each in meshed.estate.bed:
         assert (each.root / "etc/systemd/system/mesh-.service.d/backoff.conf").exists()
     print(f"\nfrom bare hosts to a meshed call: {meshed.seconds:.0f} s")  # noqa: T201 - for the log
+
+
+async def test_a_host_is_dialled_where_it_says(meshed: Meshed) -> None:
+    api = meshed.estate.api
+    settings = yaml.safe_load((api.root / "etc/mesh/proxy-api.yaml").read_text())
+    assert settings["advertise_address"] == api.address
 
 
 async def test_a_program_that_knows_nothing_of_the_mesh_calls_by_name(meshed: Meshed) -> None:
