@@ -144,6 +144,7 @@ class Estate:
         await asyncio.gather(self._start_consul(), self._start_vault(), self._start_applications())
         for name, rules in {**_RULES, "agent": _AGENT_RULES}.items():
             await self._consul("acl/policy", {"Name": name, "Rules": rules})
+        await self.api.write("/root/.bashrc", "umask 077\n")
         # What the mesh wants of a kernel, its operator may want without it.
         await self.web.run("sysctl", "--quiet", "--write", "net.ipv4.tcp_migrate_req=1")
         self.variables = {
