@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import textwrap
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 
 from mesh.config.loading import validate
 from mesh.config.proxy import ProxySettings
 from tests.ansible.estate import COLLECTION
+from tests.vms import wheels
 
 WEB: dict[str, Any] = {"name": "web", "port": 8080, "upstreams": ["api:9001"]}
 JOIN = {"consul_token": False, "identity": "join_token"}
@@ -190,6 +194,23 @@ def test_the_newest_root_is_the_one_of_the_last_rotation_whatever_others_are_cal
     }
     assert words.newest_root(issuers) == "3"
     assert words.newest_root({"1": issuers["1"], "4": issuers["4"]}) == ""
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/guides/vms.md"])
+def test_the_inventory_of_a_page_has_all_that_is_required(page: str) -> None:
+    text = (COLLECTION.parent / page).read_text()
+    found = re.search(r"^( *)all:\n(?:(?:\1 .*)?\n)+", text, re.MULTILINE)
+    assert found is not None
+    said = yaml.safe_load(textwrap.dedent(found[0]))["all"]
+    spec = yaml.safe_load((COLLECTION / "roles/mesh/meta/argument_specs.yml").read_text())
+    options = spec["argument_specs"]["main"]["options"]
+    required = {name for name, each in options.items() if each.get("required")}
+    assert said["vars"].keys() >= {*required, "mesh_vault_address"}
+    assert said["vars"].keys() <= options.keys()
+    assert said["vars"]["mesh_version"] == wheels.VERSION
+    assert said["children"]["mesh_zone"]["hosts"]
+    for host in said["children"]["mesh_hosts"]["hosts"].values():
+        assert plan.problems(host["mesh_services"]) == []
 
 
 def _accepted(instance: dict[str, Any]) -> ProxySettings:
