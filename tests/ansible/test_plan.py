@@ -181,8 +181,13 @@ def test_hosts_are_dialled_where_they_say() -> None:
         {"inventory_hostname": "a", "ansible_host": "10.0.0.1", "mesh_address": "192.0.2.1"},
         {"inventory_hostname": "b", "ansible_host": "10.0.0.2"},
         {"inventory_hostname": "c"},
+        {"inventory_hostname": "d", "ansible_host": "fd00::1"},
     ]
-    assert words.addresses(hosts) == ["192.0.2.1", "10.0.0.2", "c"]
+    found = words.addresses(hosts)
+    assert found == ["192.0.2.1", "10.0.0.2", "c", "[fd00::1]"]
+    zone_api = [f"{each}:5678" for each in found]
+    (web,) = plan.proxies([WEB], COMMON | {"zone_api": zone_api}, JOIN)
+    assert [str(each) for each in _accepted(web).zone_api] == zone_api
 
 
 def test_the_newest_root_is_the_one_of_the_last_rotation_whatever_others_are_called() -> None:

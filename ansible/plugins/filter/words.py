@@ -12,11 +12,12 @@ _ROTATED: Final = re.compile(r"mesh-root-\d{14}")
 
 
 def addresses(hosts: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return where each of ``hosts``, given by their variables, is dialled."""
-    return [
+    """Return where each of ``hosts``, given by their variables, is dialled: a port may follow."""
+    found = [
         str(host.get("mesh_address") or host.get("ansible_host") or host["inventory_hostname"])
         for host in hosts
     ]
+    return [f"[{each}]" if ":" in each else each for each in found]
 
 
 def said(rules: Iterable[Mapping[str, Any]]) -> list[str]:
