@@ -14,10 +14,8 @@ import pytest
 from mesh.agent.envoy_process import Role
 from mesh.agent.identity import Svid
 from mesh.agent.reporting import in_words
-from tests.agent.test_program import Program, proc, program
+from tests.agent.program import Program, proc
 from tests.waiting import until
-
-__all__ = ["program"]
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SVID = Svid("mesh.example", "dc1", "web", "0a", NOW, NOW + timedelta(hours=1), ())
