@@ -82,7 +82,8 @@ class Notifier:
     async def follow(self, describe: Callable[[], str], every: float) -> NoReturn:
         """Say how the daemon is, and again every so many seconds.  Runs forever."""
         while True:
-            self.status(describe())
+            if self:
+                self.status(describe())
             await self._clock.sleep(every)
 
     async def _keep_alive(self) -> NoReturn:

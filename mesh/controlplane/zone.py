@@ -280,7 +280,7 @@ def _in_words(core: _Core) -> str:
         [
             f"not ready: {', '.join(reasons)}" if reasons else "ready",
             f"zone {view.zone.zone}{', leads' if view.leading else ''}",
-            f"proxies connected: {len(view.proxies())}",
+            f"proxies connected: {len(core.xds.connected())}",
         ]
     )
 
