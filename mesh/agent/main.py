@@ -84,11 +84,18 @@ class Agent:
         """Begin the graceful stop; called again, finish it at once."""
         if self._stop.is_set() and self._drain is not None:
             self._drain.hurry()
+        # There will be no next agent to leave Envoy to.
+        self._leaving = False
         self._stop.set()
         self._reporter.stopping()
 
     def leave(self) -> None:
-        """End this agent and no more: Envoy goes on, and stays registered, for the next agent."""
+        """End this agent and no more: Envoy goes on, and stays registered, for the next agent.
+
+        Not once the proxy was asked to stop: that stands.
+        """
+        if self._stop.is_set():
+            return
         logger.info("leaving envoy to the next agent")
         self._leaving = True
         self._stop.set()

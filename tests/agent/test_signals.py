@@ -9,7 +9,7 @@ import socket
 
 import pytest
 
-from mesh.agent.envoy_process import LISTENER_DRAIN_SECONDS
+from mesh.agent.envoy_process import LISTENER_DRAIN_SECONDS, start_time
 from mesh.aio.tasks import Tasks
 from mesh.envoy.files import IDENTITY_SDS
 from tests.agent.program import Program, inbound
@@ -51,6 +51,20 @@ async def test_a_second_sigterm_waits_for_no_connection(program: Program) -> Non
             process.send_signal(signal.SIGTERM)
             await until(lambda: process.poll() is not None)
     assert process.returncode == 0
+
+
+async def test_a_stop_stands_over_an_agents_leave(program: Program) -> None:
+    process = program.start("--drain", "1s")
+    await until(program.ready)
+    await until(lambda: "web-1" in program.zone.registrations)
+    envoys = program.envoys()
+    # Both find it busy with something else.
+    for number in (signal.SIGSTOP, signal.SIGUSR2, signal.SIGTERM, signal.SIGCONT):
+        process.send_signal(number)
+    await until(lambda: process.poll() is not None)
+    assert process.returncode == 0
+    assert not program.zone.registrations
+    assert all(start_time(pid) is None for pid in envoys)
 
 
 async def test_sighup_renews_and_leaves_envoy_alone(program: Program) -> None:
