@@ -24,8 +24,8 @@ def check_free(need: ProxyNeed) -> None:
     """
     taken = [
         f"{what} ({address}:{port})"
-        for what, address, port in _places(need)
-        if not _is_free(address, port)
+        for what, address, port, kind in _places(need)
+        if not _is_free(address, port, kind)
     ]
     if taken:
         raise taken_error(taken)
@@ -35,7 +35,7 @@ def taken_error(taken: list[str]) -> PortTakenError:
     """Return the error for places that somebody else has."""
     return PortTakenError(
         f"already taken by another program: {', '.join(taken)}",
-        "See who it is with `ss -ltnp`, and stop it or give this proxy other ports.",
+        "See who it is with `ss -ltunp`, and stop it or give this proxy other ports.",
     )
 
 
@@ -54,20 +54,25 @@ def own_address_towards(host: str, port: int) -> str:
         return str(probe.getsockname()[0])
 
 
-def _places(need: ProxyNeed) -> Iterable[tuple[str, str, int]]:
+def _places(need: ProxyNeed) -> Iterable[tuple[str, str, int, socket.SocketKind]]:
     if need.inbound is not None:
-        yield "inbound", need.inbound.address, need.inbound.port
+        yield "inbound", need.inbound.address, need.inbound.port, socket.SOCK_STREAM
     if need.capture is not None:
-        yield from (("capture", address, need.capture.port) for address in need.capture.addresses)
+        for address in need.capture.addresses:
+            yield "capture", address, need.capture.port, socket.SOCK_STREAM
+    if need.dns is not None:
+        for address in need.dns.addresses:
+            yield "names", address, need.dns.port, socket.SOCK_DGRAM
     for upstream in need.upstreams:
-        yield f"upstream {upstream.service}", upstream.address, upstream.port
+        yield f"upstream {upstream.service}", upstream.address, upstream.port, socket.SOCK_STREAM
 
 
-def _is_free(address: str, port: int) -> bool:
+def _is_free(address: str, port: int, kind: socket.SocketKind) -> bool:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with contextlib.closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
-        # As Envoy does; without it, connections of before that linger would count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with contextlib.closing(socket.socket(family, kind)) as probe:
+        if kind is socket.SOCK_STREAM:
+            # As Envoy does; without it, connections of before that linger would count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
         except OSError as error:
