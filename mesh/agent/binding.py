@@ -97,17 +97,17 @@ def bind(state: StateDir, machine: Machine, service: str, configured: str = "") 
             f"its own: `mesh token create --service {service}`, then `mesh vm join` anew with "
             "that token; or empty the directory and put the new token where the old one was.",
         )
+    # Of before there were bindings: its instance is registered under the name alone.
+    is_older = kept is None and state.read(ABOUT) is not None
     if configured:
         instance = configured
     elif kept is not None and kept.service == service:
         instance = kept.instance
     else:
-        # State of before there were bindings has its instance registered under the name alone.
-        is_older = kept is None and state.read(ABOUT) is not None
         instance = default_instance(service, Machine() if is_older else machine)
     found = Binding(machine, service, instance)
     if found != kept:
-        _write(state, found, is_first=kept is None)
+        _write(state, found, is_first=kept is None and not is_older)
     return instance
 
 
@@ -141,7 +141,7 @@ def _write(state: StateDir, found: Binding, *, is_first: bool) -> None:
         state.write(BINDING, found.to_json())
     except OSError as error:
         if not is_first:
-            # What is written down is true enough: a full disk must not keep a proxy from serving.
+            # The next start tries again: a full disk must not keep a proxy from serving.
             logger.warning("the machine's record is as it was", extra={"reason": str(error)})
             return
         raise StateError(

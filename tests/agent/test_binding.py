@@ -85,3 +85,12 @@ def test_a_full_disk_keeps_a_bound_proxy_from_nothing(tmp_path: Path, state: Sta
         with pytest.raises(StateError, match="cannot be written"):
             bind(fresh, HERE, "web")
         fresh.close()
+
+
+def test_a_full_disk_keeps_a_proxy_of_before_bindings_from_nothing(state: StateDir) -> None:
+    state.write(ABOUT, "{}")
+    with full_disk():
+        assert bind(state, HERE, "web") == default_instance("web", Machine())
+    assert read(state) is None
+    assert bind(state, HERE, "web") == default_instance("web", Machine())
+    assert read(state) is not None
