@@ -25,8 +25,18 @@ class Condition:
 
     @property
     def live(self) -> bool:
-        """Whether it serves."""
+        """Whether it takes calls, if anybody has told it where."""
         return self.state == "LIVE"
+
+    @property
+    def serves(self) -> bool:
+        """Whether it takes calls."""
+        return self.live and bool(self.listeners)
+
+    @property
+    def draining(self) -> bool:
+        """Whether it was told to end with its last connection."""
+        return self.state == "DRAINING"
 
 
 class Admin:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mesh.agent import system_roots
-from mesh.agent.admin import Admin
+from mesh.agent.admin import Admin, Condition
 from mesh.agent.errors import EnvoyMissingError
 from mesh.agent.http import RequestError
 from mesh.agent.settings import AgentSettings
@@ -255,8 +255,8 @@ def start(
     return EnvoyProcess(place, run, Admin(state.socket(socket)), _child=child)
 
 
-async def adopt(place: str, state: StateDir) -> EnvoyProcess | None:
-    """Return the Envoy that an earlier agent left in ``place``, if it is alive and answers.
+async def adopt(place: str, state: StateDir) -> tuple[EnvoyProcess, Condition] | None:
+    """Return the Envoy that an earlier agent left in ``place``, and how it is, if it answers.
 
     One that is alive and does not answer is ended: nobody could look after it.
     """
@@ -273,13 +273,13 @@ async def adopt(place: str, state: StateDir) -> EnvoyProcess | None:
     if not found.alive():
         return None
     try:
-        await found.admin.condition()
+        condition = await found.admin.condition()
     except RequestError as error:
         logger.warning("envoy does not answer", extra={"pid": run.pid, "reason": str(error)})
         await found.end()
         return None
     logger.info("envoy adopted", extra={"pid": run.pid, "place": place, "role": run.role.value})
-    return found
+    return found, condition
 
 
 def start_time(pid: int) -> int | None:

@@ -105,26 +105,29 @@ class Supervisor:
     async def adopt(self) -> bool:
         """Take over what an earlier agent left; return whether there was any.
 
-        One of another build, or with another bootstrap, serves until it is relieved.
+        One of another build, or with another bootstrap, serves until it is relieved.  If it does
+        not serve, or was told to end, it ends: nothing may wait for it.
         """
-        for place in PLACES:
-            found = await envoy_process.adopt(place, self._state)
-            if found is None:
-                continue
-            current = found.run.role is Role.LIVE and found.run.digest == self._digest
+        left = [await envoy_process.adopt(place, self._state) for place in PLACES]
+        # Of two for one role, the one that serves has it.
+        for process, condition in sorted(filter(None, left), key=lambda each: not each[1].serves):
+            current = process.run.role is Role.LIVE and process.run.digest == self._digest
             role = Role.LIVE if current else Role.FALLBACK
-            if role in self._running:
-                await found.end()
+            hopeful = condition.serves or (current and not condition.draining)
+            if role in self._running or not hopeful:
+                self._retiring.add(process)
                 continue
-            self._running[role] = found
+            self._running[role] = process
             self._since[role] = self._clock.monotonic()
-        return bool(self._running)
+        return bool(self.processes)
 
     async def run(self) -> None:
         """Supervise; runs forever.  Cancelled, it leaves the Envoys running."""
         async with self._tasks:
             for process in self._running.values():
                 self._watch(process)
+            for process in self._retiring:
+                self._tasks.spawn(f"retire envoy {process.pid}", self.retire(process))
             while True:
                 await self._observe()
                 self._demote()
@@ -283,7 +286,6 @@ class Supervisor:
 
 async def _serves(process: EnvoyProcess) -> bool:
     try:
-        condition = await process.admin.condition()
+        return (await process.admin.condition()).serves
     except RequestError:
         return False
-    return condition.live and bool(condition.listeners)
