@@ -199,7 +199,7 @@ def sockets(names: list[str]) -> list[str]:
 
 
 def elsewhere(state: Path) -> None:
-    """Make a state directory what it is on a machine with another network interface."""
+    """Make a state directory what it is on a machine with another machine-id."""
     record = json.loads((state / "machine.json").read_text())
     record["machine"] |= {"id": "of-the-source", "platform": ""}
     (state / "machine.json").write_text(json.dumps(record))
