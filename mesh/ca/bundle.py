@@ -9,10 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
+
+UNREADABLE: Final = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What may come of a certificate that somebody else has made."""
 
 
 class InvalidBundleError(ValueError):
@@ -54,7 +64,14 @@ class TrustBundle:
             InvalidBundleError: it is not PEM, holds no root, or holds something else.
 
         """
-        return cls.of(from_pem(pem), trust_domain)
+        try:
+            return cls.of(from_pem(pem), trust_domain)
+        except InvalidBundleError:
+            raise
+        except UNREADABLE as error:
+            raise InvalidBundleError(
+                f"the trust bundle of {trust_domain} holds a certificate that is odd: {error}"
+            ) from error
 
     @cached_property
     def roots(self) -> tuple[x509.Certificate, ...]:

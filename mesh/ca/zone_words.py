@@ -10,7 +10,6 @@ Nothing here reads a clock or a file.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -20,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from mesh.ca.bundle import from_pem
+from mesh.ca.bundle import UNREADABLE, from_pem
 from mesh.ca.issuer import Credentials
 
 ALGORITHM: Final = "ES256"
@@ -93,7 +92,7 @@ def signers(text: str, *, most: int, kind: str = _JWT) -> tuple[x509.Certificate
             x509.load_der_x509_certificate(base64.b64decode(each, validate=True))
             for each in encoded
         )
-    except (ValueError, TypeError, binascii.Error) as error:
+    except (*UNREADABLE, TypeError) as error:
         raise MalformedWordError("carries a certificate that cannot be read") from error
 
 

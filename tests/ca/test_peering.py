@@ -140,6 +140,16 @@ def test_a_header_is_as_ours(
         read(TOKEN, token, audience=FOR, now=now)
 
 
+def test_a_certificate_of_no_version_cannot_be_read(
+    word: Word, signer: Credentials, now: datetime
+) -> None:
+    (leaf, *_) = jwt.get_unverified_header(sign(TOKEN, word, signer))["x5c"]
+    odd = base64.b64decode(leaf).replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05", 1)
+    token = _signed(lambda _: None, word, signer, x5c=[base64.b64encode(odd).decode()])
+    with pytest.raises(PeeringTokenError, match="cannot be read"):
+        read(TOKEN, token, audience=FOR, now=now)
+
+
 async def test_nobody_signs_for_roots_that_are_not_his(
     word: Word, tmp_path: Path, now: datetime
 ) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 _START = datetime(2025, 1, 1, tzinfo=UTC)
 _END = _START + timedelta(days=3650)
@@ -50,8 +50,9 @@ class Authority:
         dns: Sequence[str] = (),
         *,
         end: datetime = _END,
+        written: bytes = b"",
     ) -> Files:
-        """Sign a certificate for a new key."""
+        """Sign a certificate for a new key; ``written`` stands in for its names, as DER."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:60])])
         names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri) for uri in uris]
@@ -59,7 +60,10 @@ class Authority:
         certificate = self._builder(subject, key.public_key(), end)
         certificate = (
             certificate.add_extension(
-                x509.SubjectAlternativeName(names or [x509.DNSName("nobody")]), critical=False
+                x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, written)
+                if written
+                else x509.SubjectAlternativeName(names or [x509.DNSName("nobody")]),
+                critical=False,
             )
             .add_extension(
                 x509.ExtendedKeyUsage(

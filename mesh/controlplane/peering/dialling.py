@@ -6,17 +6,17 @@ known before anything is sent.
 
 from __future__ import annotations
 
-import json
 import ssl
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
 import aiohttp
+import msgspec
 from cryptography import x509
 
 from mesh.ca import chain, tls
-from mesh.ca.bundle import TrustBundle
+from mesh.ca.bundle import UNREADABLE, TrustBundle
 from mesh.ca.issuer import Credentials
 from mesh.model.identity import ZoneId
 from mesh.model.zones import Gateway
@@ -91,8 +91,8 @@ async def _body(answer: aiohttp.ClientResponse, place: str) -> bytes:
 
 def _read(status: int, content: bytes, place: str) -> Mapping[str, Any]:
     try:
-        found = json.loads(content)
-    except ValueError:
+        found = msgspec.json.decode(content)
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise PeerError(f"the answer through {place} (status {status}) is not a zone's")
@@ -109,8 +109,7 @@ def _context(zone: ZoneId, bundle: TrustBundle, credentials: Credentials | None)
         def do_handshake(self) -> None:
             """Shake hands, and look who is there."""
             super().do_handshake()
-            der = self.getpeercert(binary_form=True)
-            uri = chain.sole_uri(x509.load_der_x509_certificate(der)) if der else ""
+            uri = _uri(self.getpeercert(binary_form=True))
             if uri != zone.uri:
                 raise ssl.SSLCertVerificationError(
                     f"{uri or 'nobody'} answers, where {zone.uri} is expected"
@@ -121,3 +120,10 @@ def _context(zone: ZoneId, bundle: TrustBundle, credentials: Credentials | None)
     context.check_hostname = False
     context.sslobject_class = Named
     return context
+
+
+def _uri(certificate: bytes | None) -> str:
+    try:
+        return chain.sole_uri(x509.load_der_x509_certificate(certificate)) if certificate else ""
+    except UNREADABLE as error:
+        raise ssl.SSLCertVerificationError(f"its certificate is odd: {error}") from error

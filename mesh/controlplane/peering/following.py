@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from mesh.aio.backoff import Backoff
 from mesh.aio.clock import Clock
@@ -133,8 +133,7 @@ class PeerZone(OtherZone):
                 continue
             try:
                 found = await self._ask(known.zone, index)
-                index = found["index"]
-                data = json.dumps(found["document"]).encode()
+                index, data = _index(found["index"]), json.dumps(found["document"]).encode()
             except (PeerError, IssuerError, InvalidBundleError, KeyError) as error:
                 index = 0
                 await self._unheard(f"its control plane cannot be asked: {error}")
@@ -144,8 +143,8 @@ class PeerZone(OtherZone):
             await self._read(data)
             await self._clock.sleep(_PAUSE)
 
-    async def _ask(self, zone: Zone, index: int) -> dict[str, int]:
-        answer = await dialling.ask(
+    async def _ask(self, zone: Zone, index: int) -> Mapping[str, Any]:
+        return await dialling.ask(
             zone.gateways,
             ZoneId(zone.trust_domain, zone.name),
             TrustBundle.parse(zone.bundle, zone.trust_domain),
@@ -155,7 +154,6 @@ class PeerZone(OtherZone):
             credentials=await self._issuer.zone_identity(),
             query={"index": str(index)},
         )
-        return dict(answer)
 
     async def _read(self, data: bytes) -> None:
         try:
@@ -186,3 +184,10 @@ class PeerZone(OtherZone):
 
     def _encoded(self, known: ZoneRecord) -> bytes:
         return Peer(known, self._since or known.heard_at).encode()
+
+
+def _index(said: object) -> int:
+    """Return up to where a peer has told its news, which the next question repeats."""
+    if not isinstance(said, int) or isinstance(said, bool):
+        raise PeerError("what it says has no number that the next question could name")
+    return said

@@ -80,7 +80,7 @@ def parse(data: bytes, subject: str) -> ZoneDocument:
     report = Report(subject)
     try:
         raw = msgspec.json.decode(data)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise report.refuse("", f"is not JSON: {error}") from error
     found = read(raw, report)
     report.close()

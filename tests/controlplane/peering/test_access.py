@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from mesh.ca import tls
+from mesh.ca.bundle import TrustBundle
 from mesh.ca.issuer import Credentials
 from mesh.controlplane.peering.dialling import PeerError, ask
 from mesh.controlplane.peering.following import DOCUMENT
 from mesh.controlplane.peering.office import ESTABLISH
 from mesh.model.identity import WorkloadId, ZoneId
+from mesh.model.zones import Gateway
 from tests.controlplane.peering.sides import Side, Sides
 from tests.controlplane.zones import ADMIN_TOKEN
 from tests.xds.pki import Authority
@@ -68,6 +71,20 @@ async def test_whom_the_token_does_not_name_is_not_spoken_to(sides: Sides, copy:
             ESTABLISH,
             body={},
         )
+
+
+async def test_whose_certificate_is_odd_is_not_spoken_to(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    # A name of a kind that nobody reads (x400Address), below the very root that is believed.
+    files = authority.issue("odd", written=bytes.fromhex("3002a300"))
+    server = await asyncio.start_server(
+        lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=authority.server_context(files)
+    )
+    async with server:
+        gateway = Gateway("127.0.0.1", server.sockets[0].getsockname()[1])
+        bundle = TrustBundle.parse(authority.bundle.read_text(), "west.example")
+        with pytest.raises(PeerError, match="its certificate is odd"):
+            await ask([gateway], ZoneId("west.example", "west"), bundle, "GET", DOCUMENT)
 
 
 async def test_a_peers_word_counts_for_nothing_else(sides: Sides, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from mesh.aio.clock import ManualClock, SystemClock
 from mesh.aio.tasks import Tasks
+from mesh.ca.bundle import from_pem
 from mesh.clients.consul import ConsulAddress, ConsulClient, ConsulError
 from mesh.clients.consul.answers import Answer, KeyValue
 from mesh.clients.consul.errors import Call
+from mesh.controlplane.peering import dialling
 from mesh.controlplane.peering.following import PeerZone
 from mesh.model.zones import Zone
 from mesh.sources.zones import peers
@@ -200,6 +204,43 @@ async def test_what_has_ended_is_cleared_away(sides: Sides, listener: Listener) 
         await until("with what was to be told", partial(left, EXPORTS))
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"[" * 100_000, id="depth"),
+        pytest.param(b'{"index": "\\ud800", "document": {}}', id="half a character"),
+        pytest.param(b'{"index": "1", "document": {}}', id="text"),
+        pytest.param(b'{"index": true, "document": {}}', id="no number"),
+    ],
+)
+async def test_no_answer_of_a_peer_ends_a_term(
+    sides: Sides, listener: Listener, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    _, partner = await sides.peered()
+    asked = 0
+
+    async def body(*_: object) -> bytes:
+        nonlocal asked
+        asked += 1
+        return answer
+
+    async def told() -> bool | None:
+        error = (await partner.peer("west")).record.error
+        return True if "cannot be asked" in error and asked > 2 else None
+
+    monkeypatch.setattr(dialling, "_body", body)
+    async with Tasks("a term") as tasks:
+        tasks.spawn("follow", partner.peers(listener.clock).run(), forever=True)
+        await listener.comes("west is asked again and again", told)
+
+
+def _odd(pem: str) -> str:
+    """Return the first certificate of ``pem`` with a version that there is not."""
+    der = from_pem(pem)[0].public_bytes(serialization.Encoding.DER)
+    odd = der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05", 1)
+    return ssl.DER_cert_to_PEM_cert(odd)
+
+
 async def test_what_a_peer_says_is_kept_and_of_its_own_only(sides: Sides, tmp_path: Path) -> None:
     west, partner = await sides.peered()
     say = partial(west.say, "partner", "api")
@@ -230,6 +271,7 @@ async def test_what_a_peer_says_is_kept_and_of_its_own_only(sides: Sides, tmp_pa
             ({"trust_domain": "evil.example"}, "another zone has taken the name"),
             ({"name": "other"}, "is that of a zone other"),
             ({"bundle": "nothing"}, "cannot be read"),
+            ({"bundle": _odd(both)}, "5 is not a valid X509 version"),
         ):
             await say(**wrong)
             await until(why, partial(error, why))

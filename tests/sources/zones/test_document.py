@@ -79,7 +79,7 @@ def test_another_version_says_what_to_do() -> None:
         document.parse(raw(version=2), "the document")
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"{", b"null"])
+@pytest.mark.parametrize("data", [b"", b"[]", b"{", b"null", b'["\xff"]', b"[" * 100_000])
 def test_what_is_no_document_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidInputError):
         document.parse(data, "the document")
@@ -98,7 +98,9 @@ def test_a_record_keeps_the_document_and_how_it_is_known() -> None:
     assert read.zone.distance == 12.25
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b'{"document": {}}', KNOWN.encode()[:-1]])
+@pytest.mark.parametrize(
+    "data", [b"", b"{}", b'{"document": {}}', b'{"error": "\xff"}', KNOWN.encode()[:-1]]
+)
 def test_what_is_no_record_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidInputError):
         record.parse(data, "the record")
