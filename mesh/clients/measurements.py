@@ -85,7 +85,7 @@ class MeasurementClient:
             raise MeasurementError(f"{place} answers {status}")
         try:
             return _DECODER.decode(body).clusters
-        except msgspec.MsgspecError as error:
+        except ValueError as error:
             raise MeasurementError(f"{place} does not answer with measurements: {error}") from error
 
 

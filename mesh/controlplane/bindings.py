@@ -92,7 +92,7 @@ def parse(entry: KeyValue) -> StoredRecord:
     """
     try:
         record = msgspec.json.decode(entry.data, type=Record)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except ValueError as error:
         raise UnreadableRecordError(
             f"Consul's key {entry.key} does not hold a join token's record ({error}); "
             "delete the key to let the token be used anew"

@@ -256,7 +256,7 @@ class Registrations:
         """Renew the lease if it stands for just this registration."""
         try:
             lease = msgspec.json.decode(held.data, type=Lease)
-        except msgspec.MsgspecError:
+        except ValueError:
             return False
         if lease.service != registration.service or lease.digest != registration.digest():
             return False

@@ -32,7 +32,7 @@ def json(raw: bytes, *, what: str = "Request decode failed") -> Any:
     """
     try:
         return msgspec.json.decode(raw)
-    except msgspec.DecodeError as error:
+    except ValueError as error:
         raise RefusedError(f"{what}: {error}", HTTPStatus.BAD_REQUEST) from error
 
 

@@ -90,7 +90,7 @@ class Persistence:
             found = self._connection.execute("SELECT value FROM last").fetchone()
             store = Store(found[0] + _NEVER_WRITTEN if found else 1)
             store.load(self._rows(store))
-        except (sqlite3.Error, msgspec.MsgspecError, KeyError) as error:
+        except (sqlite3.Error, ValueError, KeyError) as error:
             raise PersistenceError(
                 f"cannot read the registry's state {self.path}: {error}. "
                 "Restore the file from a backup, or remove it to begin with an empty registry"

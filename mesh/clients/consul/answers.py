@@ -43,7 +43,7 @@ class Answer(Generic[T_co]):
         """
         try:
             return self._decode(self.body)
-        except (msgspec.MsgspecError, ValueError) as error:
+        except ValueError as error:
             raise Malformed(self._call, str(error)) from error
 
     @cached_property

@@ -183,7 +183,7 @@ def read(key: Key, pair: KeyValue) -> Stored:
     subject = f"key {pair.key}"
     try:
         envelope = msgspec.json.decode(pair.data, type=Envelope)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         wrong = Violation("", f"holds no policy document: {error}")
         raise InvalidInputError(subject, (wrong,)) from error
     violations = tuple(

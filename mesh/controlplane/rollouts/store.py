@@ -120,7 +120,7 @@ class RolloutStore:
         for pair in (await self._consul.kv_list(prefix)).value:
             try:
                 measured = msgspec.json.decode(pair.data, type=Published)
-            except msgspec.MsgspecError:
+            except ValueError:
                 continue  # of another release: its instance will be upgraded, or its key swept
             if measured.run == run:
                 found[pair.key.removeprefix(prefix)] = measured

@@ -153,6 +153,6 @@ def decode(data: bytes, name: str) -> State:
     """
     try:
         return msgspec.json.decode(data, type=State)
-    except msgspec.MsgspecError as error:
+    except ValueError as error:
         wrong = Violation("", f"holds no state of a rollout: {error}")
         raise InvalidInputError(f"key {PREFIX}{name}", (wrong,)) from error

@@ -45,7 +45,7 @@ def parse_addresses(raw: Raw) -> tuple[str, str]:
     report = Report(f"key {raw['key']}")
     try:
         document = msgspec.json.decode(raw["value"])
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         report.add("", f"is not JSON: {error}")
         document = {"ipv4": "0.0.0.0", "ipv6": "::"}  # noqa: S104 - stands in; refused below
     fields = Fields(document, "", report)

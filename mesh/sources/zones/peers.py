@@ -71,7 +71,7 @@ def parse(data: bytes, subject: str) -> Invitation | Peer:
     report = Report(subject)
     try:
         held = msgspec.json.decode(data, type=_Held)
-    except msgspec.DecodeError as error:
+    except ValueError as error:
         raise report.refuse("", f"is not a record of a peer: {error}") from error
     if held.peer is not None and held.invited is None:
         found = record.parse(json.dumps(held.peer.record).encode(), subject)

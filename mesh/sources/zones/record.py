@@ -74,7 +74,7 @@ def parse(data: bytes, subject: str) -> ZoneRecord:
     try:
         held = msgspec.json.decode(data, type=_Record)
         document = read(held.document, report)
-    except msgspec.DecodeError as error:
+    except ValueError as error:
         raise report.refuse("", f"is not a record of a zone: {error}") from error
     report.close()
     return ZoneRecord(

@@ -90,6 +90,7 @@ def test_neither_and_both_are_refused(said: Mapping[str, Any]) -> None:
         b"[]",
         PEER.encode()[:-1],
         b'{"guest": {}}',
+        b'{"invited": {"token_id": "\xff"}}',
         b'{"invited": {"token_id": "t", "expires_at": "noon"}}',
         b'{"invited": {"token_id": "t"}}',
         b'{"peer": {"record": {}}}',
