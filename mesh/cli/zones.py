@@ -40,7 +40,7 @@ class State(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ZoneState:
-    """One zone; ``why`` says why it is neither our own nor ok.
+    """One zone; ``why`` says why it is stale or unknown.
 
     ``heard_ago`` is in seconds, ``distance`` in milliseconds, ``skew`` in seconds.
     """
