@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from mesh.model.violations import InvalidInputError
 from mesh.sources.consul.entries import UNUSED_KINDS
-from tests.docs.consul_samples import SAMPLED, Json, Sampled
+from tests.docs.consul_samples import SAMPLED
+from tests.docs.consul_samples.sampled import Json, Sampled
 from tests.docs.markdown import code, table
 
 USED: Final = "yes"

@@ -6,7 +6,8 @@ import pytest
 
 from mesh.sources.consul.entries import UNUSED_KINDS
 from tests.docs.consul_entries_page import UNUSED, USED, fields, reason
-from tests.docs.consul_samples import SAMPLED, Sampled
+from tests.docs.consul_samples import SAMPLED
+from tests.docs.consul_samples.sampled import Sampled
 
 by_kind = pytest.mark.parametrize("sampled", SAMPLED, ids=lambda each: each.kind)
 
