@@ -23,7 +23,8 @@ test: setup tools
 # What the tests need beside the environment: commands, and the Debian packages that have them.
 # (Consul is fetched by tests/testbed/consul.sh, hosts are made by tests/testbed/vmhost.sh.)
 TOOLS := apt-get:apt dpkg-deb:dpkg systemd-analyze:systemd nft:nftables ip:iproute2 \
-  mmdebstrap:mmdebstrap systemd-nspawn:systemd-container ssh:openssh-client nsenter:util-linux
+  mmdebstrap:mmdebstrap systemd-nspawn:systemd-container ssh:openssh-client nsenter:util-linux \
+  mount:mount curl:curl
 
 tools:
 	@for tool in $(TOOLS); do \
