@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from mesh.vm.layout import HOME, USER
 
@@ -107,36 +108,36 @@ class Systemctl:
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class _OfUnit:
+    """What ``systemctl`` does to one unit."""
+
+    unit: str
+    verb: ClassVar[str]
+
+    def __str__(self) -> str:
+        """Tell it to a person."""
+        return f"run      systemctl {self.verb} {self.unit}"
+
+
+class Start(_OfUnit):
     """The start of a unit, which nobody waits for."""
 
-    unit: str
-
-    def __str__(self) -> str:
-        """Tell it to a person."""
-        return f"run      systemctl start --no-block {self.unit}"
+    __slots__ = ()
+    verb = "start --no-block"
 
 
-@dataclass(frozen=True, slots=True)
-class Restart:
+class Restart(_OfUnit):
     """Another run of a unit, with what is there by then; nobody waits for it."""
 
-    unit: str
-
-    def __str__(self) -> str:
-        """Tell it to a person."""
-        return f"run      systemctl restart --no-block {self.unit}"
+    __slots__ = ()
+    verb = "restart --no-block"
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(_OfUnit):
     """The end of a unit, with all that it started."""
 
-    unit: str
-
-    def __str__(self) -> str:
-        """Tell it to a person."""
-        return f"run      systemctl stop {self.unit}"
+    __slots__ = ()
+    verb = "stop"
 
 
 @dataclass(frozen=True, slots=True)
