@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from mesh.agent.settings import AgentSettings, parse_address
+from mesh.agent.settings import AgentSettings
 from mesh.envoy import files
+from mesh.model import hostport
 from mesh.model.names import WAN_META
 from mesh.model.proxies import Inbound, Role
 
@@ -21,7 +22,7 @@ def gateway_service(settings: AgentSettings, inbound: Inbound, address: str) -> 
 
 def _zone_gateway(settings: AgentSettings, inbound: Inbound, address: str) -> dict[str, Any]:
     wan = settings.meta.get(WAN_META)
-    host, port = parse_address(wan) if wan else (address, inbound.port)
+    host, port = hostport.split(wan) if wan else (address, inbound.port)
     return {
         "ID": settings.id,
         "Name": settings.service,
@@ -40,7 +41,7 @@ def _zone_gateway(settings: AgentSettings, inbound: Inbound, address: str) -> di
             {
                 "CheckID": f"{settings.id}:listening",
                 "Name": "Gateway listens",
-                "TCP": authority(address, inbound.port),
+                "TCP": hostport.join(address, inbound.port),
                 "Interval": "2s",
                 "Timeout": "2s",
                 "Status": "passing",
@@ -63,15 +64,10 @@ def _edge(settings: AgentSettings, inbound: Inbound, address: str) -> dict[str, 
             {
                 "CheckID": f"{settings.id}:listening",
                 "Name": "Gateway serves",
-                "HTTP": f"http://{authority(address, inbound.port)}{files.EDGE_HEALTH_PATH}",
+                "HTTP": f"http://{hostport.join(address, inbound.port)}{files.EDGE_HEALTH_PATH}",
                 "Interval": "2s",
                 "Timeout": "2s",
                 "Status": "passing",
             }
         ],
     }
-
-
-def authority(address: str, port: int) -> str:
-    """Return ``address:port`` as a URL has it."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

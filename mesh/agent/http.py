@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from mesh.model import hostport
+
 _MOST: Final = 64 * 1024 * 1024
 _LOCAL: Final = ThreadPoolExecutor(max_workers=4, thread_name_prefix="local")
 """For Unix sockets.  A resolver that is down holds each thread that asks it for many seconds; the
@@ -66,8 +68,7 @@ class Server:
     @property
     def authority(self) -> str:
         """The value of ``Host``."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}" if self.port else host
+        return hostport.join(self.host, self.port) if self.port else self.host
 
 
 def from_url(url: str, tls: ssl.SSLContext | None = None) -> tuple[Server, str]:

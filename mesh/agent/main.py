@@ -27,7 +27,7 @@ from mesh.agent.recorder import Recorder
 from mesh.agent.registrars import registrar
 from mesh.agent.registration import Registration
 from mesh.agent.reporting import Reporter
-from mesh.agent.settings import AgentSettings, parse_address
+from mesh.agent.settings import AgentSettings
 from mesh.agent.state import StateDir
 from mesh.agent.status import Connection, StatusPage
 from mesh.agent.stopping import Stop
@@ -39,6 +39,7 @@ from mesh.aio.notify import Notifier
 from mesh.aio.tasks import Tasks
 from mesh.config.service_manager import ServiceManager
 from mesh.envoy import bootstrap
+from mesh.model import hostport
 from mesh.model.proxies import ProxyNeed, Role
 
 logger = logging.getLogger(__name__)
@@ -203,7 +204,7 @@ class Agent:
             zone=svid.zone_id,
             need=self._settings.need(svid.zone),
             # In an order of our own: the same servers named in another are no change.
-            xds=tuple(sorted(parse_address(each) for each in svid.xds)),
+            xds=tuple(sorted(hostport.split(each) for each in svid.xds)),
             # Each Envoy gets its own when it is started.
             admin_socket="envoy.sock",
         )
@@ -241,7 +242,7 @@ class Agent:
 async def _any_accepts(addresses: Iterable[str]) -> bool:
     for address in addresses:
         try:
-            _, writer = await asyncio.open_connection(*parse_address(address))
+            _, writer = await asyncio.open_connection(*hostport.split(address))
         except OSError:
             continue
         writer.close()

@@ -16,11 +16,12 @@ from mesh.agent import health
 from mesh.agent.consul import ConsulAgent
 from mesh.agent.enrolment import Enrolment
 from mesh.agent.errors import AgentError
-from mesh.agent.gateway_services import authority, gateway_service
+from mesh.agent.gateway_services import gateway_service
 from mesh.agent.settings import AgentSettings
 from mesh.agent.zone import ZoneClient
 from mesh.aio.backoff import Backoff
 from mesh.aio.clock import Clock
+from mesh.model import hostport
 from mesh.model.names import SIDECAR_SUFFIX
 from mesh.model.proxies import Inbound, Role
 
@@ -256,7 +257,7 @@ def consul_services(
             {
                 "CheckID": f"{sidecar_id(settings.id)}:listening",
                 "Name": "Sidecar listens",
-                "TCP": authority(address, inbound.port),
+                "TCP": hostport.join(address, inbound.port),
                 "Interval": "10s",
                 "Timeout": "2s",
                 # The agent registers when Envoy serves, and callers should not wait for a check.
@@ -277,7 +278,7 @@ def _app_checks(
 ) -> list[dict[str, Any]]:
     if settings.health.kind == "none":
         return []
-    place = authority(inbound.local_address, inbound.local_port)
+    place = hostport.join(inbound.local_address, inbound.local_port)
     how = (
         {"HTTP": f"http://{place}{settings.health.path}"}
         if settings.health.kind == "http"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self, cast
 
 from mesh.agent.errors import SettingsError
+from mesh.model import hostport
 from mesh.model.proxies import Capture, Inbound, ProxyNeed, Role, Upstream
 
 Address = tuple[str, int]
@@ -120,7 +121,7 @@ class AgentSettings:
             host = self.advertise_address or ""
         elif not _is_asked_from(host, self.advertise_address or ""):
             return ""
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return hostport.join(host, port)
 
     @classmethod
     def load(cls, file: Path) -> Self:
@@ -188,14 +189,8 @@ def _is_asked_from(host: str, advertised: str) -> bool:
         return False
 
 
-def parse_address(text: str) -> Address:
-    """Read ``host:port``, with an IPv6 literal in brackets."""
-    host, _, port = text.rpartition(":")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
 def _address(raw: object) -> Address:
-    return parse_address(cast("str", raw))
+    return hostport.split(cast("str", raw))
 
 
 def _path(raw: str | None) -> Path | None:

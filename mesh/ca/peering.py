@@ -24,6 +24,7 @@ from mesh.ca import chain, zone_words
 from mesh.ca.bundle import InvalidBundleError, TrustBundle
 from mesh.ca.issuer import Credentials
 from mesh.ca.zone_words import SKEW, WordError
+from mesh.model.hostport import MAX_PORT
 from mesh.model.identity import InvalidIdentityError, ZoneId
 from mesh.model.zones import Gateway
 
@@ -35,7 +36,6 @@ MAX_CHARACTERS: Final = 64 * 1024
 _TEXTS: Final = ("iss", "aud", "jti", "bundle")
 _TIMES: Final = ("iat", "exp")
 _CLAIMS: Final = frozenset({*_TEXTS, *_TIMES, "gateways"})
-_MAX_PORT: Final = 65_535
 _ANOTHER: Final = "ask for a new one with 'mesh zone peer create'"
 
 
@@ -147,7 +147,7 @@ def _gateways(found: object) -> tuple[Gateway, ...]:
     gateways = []
     for each in found if isinstance(found, list) else ():
         match each:
-            case [str(address), int(port)] if 0 < port <= _MAX_PORT and _is_ip(address):
+            case [str(address), int(port)] if 0 < port <= MAX_PORT and _is_ip(address):
                 gateways.append(Gateway(address, port))
             case _:
                 raise PeeringTokenError(f"names {each!r}, which is no gateway")

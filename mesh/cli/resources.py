@@ -16,6 +16,7 @@ from typing import Any, Final
 from cryptography import x509
 
 from mesh.envoy import resource as types
+from mesh.model import hostport
 
 _Rows = Sequence[Sequence[str]]
 
@@ -150,12 +151,7 @@ def _address(raw: Mapping[str, Any]) -> str:
     place = raw.get("socket_address", {})
     if not place:
         return str(raw.get("pipe", {}).get("path", ""))
-    host = place.get("address", "")
-    return (
-        f"[{host}]:{place.get('port_value')}"
-        if ":" in host
-        else f"{host}:{place.get('port_value')}"
-    )
+    return hostport.join(place.get("address", ""), place.get("port_value"))
 
 
 def _short(name: str) -> str:

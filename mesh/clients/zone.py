@@ -25,6 +25,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from mesh.model import hostport
 from mesh.model.identity import InvalidIdentityError, ZoneId
 from mesh.model.violations import Violation
 
@@ -75,7 +76,7 @@ class ZoneAddress:
 
     def __str__(self) -> str:
         """Write ``host:port``."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return hostport.join(self.host, self.port)
 
 
 class ZoneClient:

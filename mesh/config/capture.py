@@ -18,7 +18,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from mesh.config import loading
 from mesh.config.types import (
-    MAX_PORT,
     Count,
     Listed,
     Section,
@@ -26,6 +25,7 @@ from mesh.config.types import (
     TrustDomain,
     inconsistent,
 )
+from mesh.model.hostport import MAX_PORT
 
 PREFIX: Final = "MESH_CAPTURE__"
 """How the variables of ``mesh capture`` begin."""

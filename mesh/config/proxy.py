@@ -18,7 +18,6 @@ from mesh.config import redirected
 from mesh.config.certificates import VaultSection, absolute
 from mesh.config.loading import load
 from mesh.config.types import (
-    MAX_PORT,
     Count,
     Duration,
     FilePath,
@@ -33,6 +32,7 @@ from mesh.config.types import (
     is_unspecified,
 )
 from mesh.model import names
+from mesh.model.hostport import MAX_PORT
 from mesh.model.proxies import GATEWAYS, Role, Upstream
 
 PREFIX: Final = "MESH_PROXY_"

@@ -27,9 +27,8 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from pydantic_settings import NoDecode
 
-from mesh.model import names
+from mesh.model import hostport, names
 
-MAX_PORT: Final = 65_535
 """The last port there is."""
 
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
@@ -79,25 +78,11 @@ class HostPort:
             ValueError: ``text`` has no host, or no port from 0 to 65535.
 
         """
-        host, colon, port = text.rpartition(":")
-        bracketed = host.startswith("[") and host.endswith("]")
-        host = host[1:-1] if bracketed else host
-        well_formed = (
-            bool(colon)
-            and bool(host)
-            and bracketed == (":" in host)
-            and port.isascii()
-            and port.isdigit()
-            and int(port) <= MAX_PORT
-        )
-        if not well_formed:
-            raise ValueError(f"{text!r} is not an address: write host:port, as in 0.0.0.0:5678")
-        return cls(host, int(port))
+        return cls(*hostport.split(text))
 
     def __str__(self) -> str:
         """Write what :meth:`parse` reads."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return hostport.join(self.host, self.port)
 
     def __repr__(self) -> str:
         """Show the address."""

@@ -32,6 +32,7 @@ from mesh.embedded.http import (
 )
 from mesh.embedded.persistence import Persistence
 from mesh.embedded.timers import SessionTimers
+from mesh.model import hostport
 
 logger = logging.getLogger(__name__)
 
@@ -83,9 +84,7 @@ class EmbeddedRegistry:
         runner = await self._prepare()
         site = web.TCPSite(runner, host, port, backlog=4096)
         await self._listen(site)
-        place = runner.addresses[0]
-        shown = f"[{place[0]}]" if ":" in place[0] else place[0]
-        self.url = f"http://{shown}:{place[1]}"
+        self.url = f"http://{hostport.join(*runner.addresses[0][:2])}"
         logger.info("embedded registry listens", extra={"url": self.url})
         return self.url
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mesh.model import names
+from mesh.model.hostport import MAX_PORT
 from mesh.model.proxies import Capture, Inbound, ProxyNeed, Role, Upstream
 from mesh.model.violations import Report
 
-_MAX_PORT = 65_535
 _RESERVED_LABELS = frozenset({"service", "zone"})
 _FIELDS = {
     *("role", "service", "zone", "inbound", "upstreams", "id", "labels", "capture", "dns"),
@@ -105,8 +105,8 @@ class _Reader:
         # Envoy's Struct carries every number as a double.
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _MAX_PORT:
-            self.report.add(f"{path}{key}", f"expected a port, 1 to {_MAX_PORT}")
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= MAX_PORT:
+            self.report.add(f"{path}{key}", f"expected a port, 1 to {MAX_PORT}")
             return 0
         return value
 
@@ -114,8 +114,8 @@ class _Reader:
         if raw == "":
             return ""
         host, _, port = raw.rpartition(":") if isinstance(raw, str) else ("", "", "")
-        digits = port.isascii() and port.isdigit() and len(port) <= len(str(_MAX_PORT))
-        valid = digits and 0 < int(port) <= _MAX_PORT
+        digits = port.isascii() and port.isdigit() and len(port) <= len(str(MAX_PORT))
+        valid = digits and 0 < int(port) <= MAX_PORT
         try:
             if host:
                 ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))

@@ -13,6 +13,7 @@ import logging
 import ssl
 from typing import Any, Final, Protocol, cast
 
+from mesh.model import hostport
 from mesh.xds.channel import BrokenProtocolError, Call, Channel
 from mesh.xds.grpc_framing import Status
 from mesh.xds.limits import Limits
@@ -92,7 +93,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         # A client that is gone already has no name.
         host, port, *_ = transport.get_extra_info("peername") or ("unknown", 0)
-        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.address = hostport.join(host, port)
         if not self._host.opened(self):
             self._transport.abort()
 

@@ -17,11 +17,12 @@ from mesh.aio.clock import Clock
 from mesh.ca.issuer import Issuer
 from mesh.clients.consul import ConsulClient, ConsulError
 from mesh.controlplane.hub import Hub
+from mesh.model import hostport
 from mesh.model.names import WAN_META, ZONE_GATEWAY
 from mesh.model.services import Health, Instance
 from mesh.model.zones import Exported, Gateway, Zone
 from mesh.routing.exports import exported, exports
-from mesh.sources.zones.document import MAX_PORT, PREFIX, ZoneDocument
+from mesh.sources.zones.document import PREFIX, ZoneDocument
 from mesh.sources.zones.peers import EXPORTS
 from mesh.world.snapshot import World
 
@@ -156,12 +157,9 @@ def _place(instance: Instance) -> Gateway | None:
     said = instance.meta.get(WAN_META, "")
     if not said:
         return Gateway(instance.address, instance.port)
-    host, _, port = said.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
     try:
+        host, port = hostport.split(said)
         ipaddress.ip_address(host)
     except ValueError:
         return None
-    if not port.isascii() or not port.isdigit() or not 0 < int(port) <= MAX_PORT:
-        return None
-    return Gateway(host, int(port))
+    return Gateway(host, port) if port else None

@@ -18,6 +18,7 @@ from cryptography import x509
 from mesh.ca import chain, tls
 from mesh.ca.bundle import UNREADABLE, TrustBundle
 from mesh.ca.issuer import Credentials
+from mesh.model import hostport
 from mesh.model.identity import ZoneId
 from mesh.model.zones import Gateway
 
@@ -55,8 +56,7 @@ async def ask(
     context = _context(zone, bundle, credentials)
     reasons = []
     for gateway in gateways:
-        host = f"[{gateway.address}]" if ":" in gateway.address else gateway.address
-        place = f"{host}:{gateway.port}"
+        place = hostport.join(gateway.address, gateway.port)
         try:
             async with (
                 aiohttp.ClientSession(

@@ -14,6 +14,7 @@ from typing import Final
 from mesh.envoy import by_name, cluster, endpoint, zone_gateway
 from mesh.envoy.proto import is_ip
 from mesh.envoy.resource import Resource, pack
+from mesh.model import hostport
 from mesh.model.destinations import Selection, Target
 from mesh.model.proxies import Inbound as Place
 from mesh.model.proxies import ProxyNeed
@@ -63,14 +64,13 @@ class ControlPlane(Part):
         """Return the cluster, if it is needed."""
         if not world.peering or not world.api:
             return ()
-        host, _, port = world.api.rpartition(":")
-        host = host.removeprefix("[").removesuffix("]")
+        host, port = hostport.split(world.api)
         if is_ip(host):
             built = cluster.of_address(
-                _CONTROL_PLANE, address=host, port=int(port), protocol=Protocol.TCP
+                _CONTROL_PLANE, address=host, port=port, protocol=Protocol.TCP
             )
         else:
-            built = cluster.of_host(_CONTROL_PLANE, host=host, port=int(port), secure=False)
+            built = cluster.of_host(_CONTROL_PLANE, host=host, port=port, secure=False)
         return (pack(_CONTROL_PLANE, built),)
 
 

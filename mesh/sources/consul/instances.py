@@ -13,13 +13,13 @@ import sys
 from collections.abc import Hashable, Iterable, Mapping
 
 from mesh.clients.consul import HealthCheck, HealthEntry
+from mesh.model.hostport import MAX_PORT
 from mesh.model.services import NO_META, Health, Instance, Registration
 from mesh.model.violations import Violation
 from mesh.sources.consul.problems import Problem
 
 KIND = "instance"
 
-_MAX_PORT = 65_535
 _DNS_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 _SEVERITY = {"passing": 0, "warning": 1}
 _SPEAKING = frozenset({"http", "tcp", "grpc"})
@@ -105,8 +105,8 @@ def _violations(entry: HealthEntry, *, named: bool) -> tuple[Violation, ...]:
         elif not _DNS_NAME.fullmatch(address):
             words = f"{address!r} is neither an IP address nor a DNS name"
             found.append(Violation("Service.Address", words))
-    if not 0 < entry.service.port <= _MAX_PORT:
-        words = f"{entry.service.port} is not a port, 1 to {_MAX_PORT}"
+    if not 0 < entry.service.port <= MAX_PORT:
+        words = f"{entry.service.port} is not a port, 1 to {MAX_PORT}"
         found.append(Violation("Service.Port", words))
     return tuple(found)
 

@@ -18,6 +18,7 @@ import msgspec
 
 from mesh.clients.consul.fields import Fields
 from mesh.model import names
+from mesh.model.hostport import MAX_PORT
 from mesh.model.services import Protocol
 from mesh.model.violations import Report
 from mesh.model.zones import Exported, Gateway, Zone
@@ -25,7 +26,6 @@ from mesh.model.zones import Exported, Gateway, Zone
 PREFIX: Final = "mesh/zone/"
 """Where it stands in the KV; the rest of the key is the zone."""
 VERSION: Final = 1
-MAX_PORT: Final = 65_535
 _NOWHERE: Final = "0.0.0.0"  # noqa: S104 - no address is bound: it stands in for a malformed one
 
 
