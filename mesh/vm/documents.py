@@ -127,7 +127,7 @@ def capture(
     if trust_domain:
         document["trust_domain"] = trust_domain
     if "dns" not in document:
-        document["dns"] = {"port": int(DNS.rpartition(":")[2]), "domain": "mesh"}
+        document["dns"] = {"port": int(DNS.rpartition(":")[2])}
     validate(CaptureSettings, document, "the settings of the capture")
     return _yaml(document)
 

@@ -126,7 +126,7 @@ def test_each_service_has_a_proxy_with_ports_of_its_own() -> None:
             {"service": "db", "inbound": {5432: 15026}},
         ],
         "exclude": {"ports": [22]},
-        "dns": {"port": 15053, "domain": "mesh"},
+        "dns": {"port": 15053},
     }
 
 

@@ -201,7 +201,7 @@ def test_capture_waits_for_the_proxy() -> None:
     assert [str(each).split()[-1] for each in made.later[-2:]] == [CAPTURE_UNIT, CAPTURE_UNIT]
     settings = yaml.safe_load(written(join, BARE, LAYOUT.settings("web")).content)
     assert (settings["capture"], settings["dns"]) == ("127.0.0.1:15001", "127.0.0.1:15053")
-    assert document["dns"] == {"port": 15053, "domain": "mesh"}
+    assert document["dns"] == {"port": 15053}
     assert "trust_domain" not in document
     named = dataclasses.replace(join, trust_domain="corp.mesh")
     document = yaml.safe_load(written(named, BARE, LAYOUT.capture).content)

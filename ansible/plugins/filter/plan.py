@@ -126,7 +126,7 @@ def capture(services: Sequence[Service], trust_domain: str, exclude: Mapping[str
     ]
     if not captured:
         return {}
-    names = {"dns": {"port": DNS, "domain": "mesh"}}
+    names = {"dns": {"port": DNS}}
     return {
         "trust_domain": trust_domain,
         "proxies": captured,
