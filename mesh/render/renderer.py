@@ -1,4 +1,4 @@
-"""The renderer: who has which part, and what a change reaches.
+"""The renderer: who has which part, and what a change makes of it.
 
 It holds the world and a memo, and does no I/O.  :meth:`Renderer.advance` is the whole of a
 push's thinking: parts that read a touched facet are rendered again; upstreams that may now be
@@ -9,39 +9,23 @@ bytes changed, or another plan, get a new snapshot; nobody else is looked at.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from collections.abc import Mapping
 
 from mesh.envoy.resource import TYPE_URLS, Snapshot
-from mesh.model.names import WILDCARD
-from mesh.model.proxies import ProxyNeed, Role
+from mesh.model.proxies import ProxyNeed
 from mesh.render import plan, roles
 from mesh.render.assembly import Kept, News, assemble, exclusive, renewed
+from mesh.render.audience import Audience
 from mesh.render.capture import captured
 from mesh.render.needed import Needed
 from mesh.render.patched import added, patched
 from mesh.render.scope import Captured, Scopes
 from mesh.render.session import EMPTY, Place, Session, Side, Slot
-from mesh.render.shelf import Shelf, remove
+from mesh.render.shelf import Shelf
 from mesh.routing.chain import ChainError
 from mesh.routing.memo import Compositions
-from mesh.world.facets import Aspect, Facet
 from mesh.world.reduce import Touched
 from mesh.world.snapshot import World
-
-_EVERYTHING: Final = frozenset(
-    {Facet(Aspect.DEFAULT_POLICY), Facet(Aspect.INTENTIONS, WILDCARD), Facet(Aspect.PROXY_DEFAULTS)}
-)
-"""Facets that the plan of anything may turn on."""
-_POLICIES: Final = frozenset({Aspect.POLICIES_TO, Aspect.POLICIES_AT})
-_PASSING: Final = frozenset(
-    {
-        *(Aspect.CATALOG, Aspect.KNOWN, Aspect.ENTRIES, Aspect.POLICIES_AT, Aspect.POLICIES_TO),
-        *(Aspect.EXPORTS, Aspect.ZONES, Aspect.PRESENT),
-    }
-)
-"""Aspects that decide what passes gateways: what a zone lets others call, what it calls itself
-outside, and whether that is known."""
 
 
 class Renderer:
@@ -51,13 +35,8 @@ class Renderer:
         """Start from ``world`` with no session."""
         self.world = world
         self.compositions = Compositions(world)
-        self._sessions: dict[int, Session] = {}
+        self._audience = Audience(self.compositions)
         self._shelf = Shelf(world)
-        # Who must be looked at when the world moves: those that call a service, and that are one.
-        self._callers: defaultdict[str, set[int]] = defaultdict(set)
-        self._members: defaultdict[str, set[int]] = defaultdict(set)
-        self._gateways: set[int] = set()
-        self._capturing: set[int] = set()
         self._scopes = Scopes(world)
         self._needed = Needed()
         self.broken = self._shelf.broken
@@ -76,25 +55,17 @@ class Renderer:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is held for anybody."""
-        held = (self._sessions, self._callers, self._members, self._gateways, self.needed)
-        empty = self._shelf.is_empty and self.compositions.is_empty and self._scopes.is_empty
-        return empty and not any((*held, self._capturing))
+        held = (self._audience, self._shelf, self.compositions, self._scopes)
+        return not self.needed and all(each.is_empty for each in held)
 
     def connect(self, session: int, need: ProxyNeed) -> Snapshot:
         """Add ``session`` and return all it shall have."""
         added = Session(need, self.compositions.selection(need), {}, {})
-        self._sessions[session] = added
-        self._members[need.service].add(session)
-        if need.role is not Role.SIDECAR:
-            self._gateways.add(session)
-        if need.capture is not None:
-            self._capturing.add(session)
         places: list[Place] = [Side.OWN, *need.upstreams, *self._scopes.of(need)]
         if need.capture is not None or need.dns is not None:
             places.append(Side.CAPTURE)
         added.slots = dict.fromkeys(places, EMPTY)
-        for service in added.calls:
-            self._callers[service].add(session)
+        self._audience.add(session, added)
         for place in added.slots:
             self._plan(session, added, place)
         added.snapshot = assemble(added.held(), TYPE_URLS)
@@ -102,23 +73,20 @@ class Renderer:
 
     def disconnect(self, session: int) -> None:
         """Forget ``session`` and whatever only it had; an unknown session is ignored."""
-        gone = self._sessions.pop(session, None)
+        gone = self._audience.remove(session)
         if gone is None:
             return
-        self._gateways.discard(session)
-        self._capturing.discard(session)
         calls = gone.calls
         slots, gone.slots = gone.slots, {}
         for slot in slots.values():
             self._drop(session, gone, slot)
-        remove(self._members, gone.need.service, session)
-        if gone.need.service not in self._members:
+        if not self._audience.has(gone.need.service):
             self.compositions.forget_callee(gone.need.service)
             self._scopes.forget(gone.need.service)
             for place in slots:
                 self.broken.pop(gone.described(place), None)
         for service in calls.union(gone.asks):
-            self._calls_no_more(session, service)
+            self._audience.calls_no_more(session, service)
 
     def advance(self, world: World, touched: Touched) -> dict[int, Snapshot]:
         """Move on to ``world`` and return the new snapshot of every session that differs."""
@@ -131,7 +99,7 @@ class Renderer:
         self._plan_again(touched, again, affected)
         snapshots = {}
         for number, news in affected.items():
-            session = self._sessions[number]
+            session = self._audience.sessions[number]
             snapshot = renewed(session.snapshot, news, session.held())
             # Another plan may come to the same.
             if snapshot != session.snapshot:
@@ -140,20 +108,20 @@ class Renderer:
 
     def is_complete(self, session: int) -> bool:
         """Tell whether the instances of every service that ``session`` depends on are known."""
-        found = self._sessions[session]
+        found = self._audience.sessions[session]
         return all(slot.planned or slot.kept for slot in found.slots.values())
 
     def snapshot(self, session: int) -> Snapshot | None:
         """Return what ``session`` shall have now, None if there is none of that number."""
-        found = self._sessions.get(session)
+        found = self._audience.sessions.get(session)
         return found.snapshot if found is not None else None
 
     def _plan_again(
         self, touched: Touched, again: frozenset[str], affected: Mapping[int, News]
     ) -> None:
         """Plan what may turn on a touched facet; tell who has another plan."""
-        for number, places in self._turning_on(touched, again):
-            session = self._sessions[number]
+        for number, places in self._audience.turning_on(touched, again):
+            session = self._audience.sessions[number]
             for place in places:
                 if place is not Side.CAPTURE:
                     self._plan_and_tell(number, session, place, affected)
@@ -162,8 +130,8 @@ class Renderer:
 
     def _scope_again(self, affected: Mapping[int, News]) -> None:
         """Give those who capture a slot for each that they may call now, and for nobody else."""
-        for number in self._capturing:
-            session = self._sessions[number]
+        for number in self._audience.capturing:
+            session = self._audience.sessions[number]
             now = self._scopes.of(session.need)
             before = [place for place in session.slots if isinstance(place, Captured)]
             for place in set(before) - set(now):
@@ -172,11 +140,11 @@ class Renderer:
                 self._drop(number, session, slot)
                 self.broken.pop(session.described(place), None)
                 if place.called not in session.calls.union(session.asks):
-                    self._calls_no_more(number, place.called)
+                    self._audience.calls_no_more(number, place.called)
             for place in now:
                 if place not in session.slots:
                     session.slots[place] = EMPTY
-                    self._callers[place.called].add(number)
+                    self._audience.calls(number, place.called)
                     self._plan_and_tell(number, session, place, affected)
             self._plan_and_tell(number, session, Side.CAPTURE, affected)
 
@@ -188,45 +156,6 @@ class Renderer:
         now = session.slots[place].kept
         if now is not before:
             affected[number].take(exclusive(before, now), exclusive(now, before))
-
-    def _turning_on(
-        self, touched: Touched, again: frozenset[str]
-    ) -> Iterator[tuple[int, Iterable[Place]]]:
-        """Yield the sessions to look at, each with the places of its slots."""
-        # Asked whatever else there is: it also notes who is concerned by other policies now.
-        concerned = self._concerned(touched)
-        whole = self._sessions.keys() if touched & _EVERYTHING else concerned
-        for number in tuple(whole):
-            yield number, tuple(self._sessions[number].slots)
-        callers = {number for service in again for number in self._callers.get(service, ())}
-        for number in callers - whole:
-            session = self._sessions[number]
-            places: list[Place] = [
-                place
-                for place in session.slots
-                if not isinstance(place, Side) and place.called in again
-            ]
-            yield number, places if again.isdisjoint(session.asks) else [Side.OWN, *places]
-
-    def _concerned(self, touched: Touched) -> set[int]:
-        """Return who is looked at as a whole: other policies, or other entries of his own.
-
-        Policies that only say how a service is called are no such matter: it is one of those
-        that may now be reached otherwise.
-        """
-        found: set[int] = set()
-        aspects = {facet.aspect for facet in touched}
-        if not aspects.isdisjoint(_PASSING):
-            found |= self._gateways
-        for facet in touched:
-            if facet.aspect is Aspect.ENTRIES:
-                found |= self._members.get(facet.name, set())
-        if not aspects.isdisjoint(_POLICIES):
-            for number, session in self._sessions.items():
-                before, session.said = session.said, self.compositions.selection(session.need)
-                if Aspect.POLICIES_AT in aspects and session.said != before:
-                    found.add(number)
-        return found
 
     def _plan(self, number: int, session: Session, place: Place) -> None:
         """Plan one slot; what it has is another tuple if it has other parts."""
@@ -279,14 +208,9 @@ class Renderer:
         if asks != session.asks:
             before, session.asks = session.asks, asks
             for service in asks:
-                self._callers[service].add(number)
+                self._audience.calls(number, service)
             for service in set(before) - session.calls - set(asks):
-                self._calls_no_more(number, service)
-
-    def _calls_no_more(self, number: int, service: str) -> None:
-        remove(self._callers, service, number)
-        if service not in self._callers:
-            self.compositions.forget(service)
+                self._audience.calls_no_more(number, service)
 
     def _drop(
         self, number: int, session: Session, former: Slot, now: tuple[Kept, ...] = ()
