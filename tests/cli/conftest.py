@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from mesh.cli.main import app
 from mesh.embedded.server import EmbeddedRegistry
+from tests.cli.documents import QUICK, SLOW
 from tests.realconsul import RealConsul
 
 _VARIABLES = (
@@ -122,3 +123,13 @@ def legacy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealConsul]:
     """A real Consul 1.8 with ACLs."""
     with RealConsul(tmp_path_factory.mktemp("consul"), acls=True) as consul:
         yield consul
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A directory of two documents."""
+    found = tmp_path / "policies"
+    found.mkdir()
+    (found / "both.yaml").write_text(f"{SLOW}---\n{QUICK}")
+    (found / "notes.txt").write_text("not for the mesh")
+    return found

@@ -13,37 +13,10 @@ import pytest
 import yaml
 
 from tests.cli.conftest import Mesh, put
+from tests.cli.documents import QUICK, ROUTE, SLOW
 from tests.realconsul import BOOTSTRAP_TOKEN, RealConsul
 
 TOKEN = {"CONSUL_HTTP_TOKEN": BOOTSTRAP_TOKEN}
-SLOW = """\
-type: MeshTimeout
-name: slow
-spec:
-  targetRef: {kind: Dataplane, labels: {service: web}}
-  to:
-    - targetRef: {kind: MeshService, name: api}
-      default: {idleTimeout: 5s}
-"""
-QUICK = """\
-type: MeshTimeout
-name: quick
-spec:
-  to:
-    - targetRef: {kind: Mesh}
-      default: {idleTimeout: 1s}
-"""
-ROUTE = """\
-type: MeshHTTPRoute
-name: v2
-spec:
-  to:
-    - targetRef: {kind: MeshService, name: api}
-      rules:
-        - matches: [{path: {type: PathPrefix, value: /v2}}]
-          default:
-            backendRefs: [{kind: MeshService, name: api, weight: 1}]
-"""
 
 
 @pytest.fixture(params=["embedded", "legacy"])
@@ -67,16 +40,6 @@ def run(mesh: Mesh, consul: tuple[str, dict[str, str]]) -> Mesh:
     """The command, told where Consul is by variables."""
     url, env = consul
     return lambda *arguments, **more: mesh(*arguments, env={"CONSUL_HTTP_ADDR": url, **env}, **more)
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
-    """A directory of two documents."""
-    found = tmp_path / "policies"
-    found.mkdir()
-    (found / "both.yaml").write_text(f"{SLOW}---\n{QUICK}")
-    (found / "notes.txt").write_text("not for the mesh")
-    return found
 
 
 def test_apply_creates_configures_and_leaves_alone(run: Mesh, files: Path) -> None:
@@ -269,96 +232,7 @@ def test_what_no_release_understands_is_named_and_can_be_deleted(mesh: Mesh, reg
     assert "No policy stands." in mesh("get", env=env).output
 
 
-def test_without_the_right_nothing_is_applied(
-    mesh: Mesh, legacy: RealConsul, tmp_path: Path
-) -> None:
-    file = tmp_path / "p.yaml"
-    file.write_text(SLOW)
-    result = mesh("apply", "-f", str(file), env={"CONSUL_HTTP_ADDR": legacy.url})
-    assert result.exit_code == 3
-    assert "lacks write on key mesh/policies/" in result.output
-    help_text = mesh("apply", "--help").output
-    assert 'key_prefix "mesh/policies/"' in help_text
-    assert "write for" in help_text
-
-
-def test_the_rights_that_the_help_names_suffice(
-    mesh: Mesh, legacy: RealConsul, tmp_path: Path
-) -> None:
-    rules = (
-        'key_prefix "mesh/policies/" { policy = "%s" }'
-        'key_prefix "mesh/policy-history/" { policy = "%s" }'
-        'key_prefix "mesh/mirror/policies/" { policy = "read" }'
-    )
-    write = rules % ("write", "write") + 'service_prefix "" { policy = "read" }'
-    may_write = {"CONSUL_HTTP_ADDR": legacy.url, "CONSUL_HTTP_TOKEN": token(legacy, "w", write)}
-    reading = token(legacy, "r", rules % ("read", "read"))
-    may_read = {"CONSUL_HTTP_ADDR": legacy.url, "CONSUL_HTTP_TOKEN": reading}
-    file = tmp_path / "p.yaml"
-    file.write_text(SLOW)
-    assert mesh("apply", "-f", str(file), env=may_read).exit_code == 3
-    assert mesh("apply", "-f", str(file), env=may_write).exit_code == 0
-    assert mesh("get", "timeout", "slow", env=may_read).exit_code == 0
-    assert mesh("get", "timeout", "slow", "--version", "1", env=may_read).exit_code == 0
-    assert mesh("diff", "-f", str(file), env=may_read).exit_code == 0
-    assert mesh("delete", "-f", str(file), env=may_read).exit_code == 3
-    assert "deleted" in mesh("delete", "-f", str(file), env=may_write).output
-
-
-def token(consul: RealConsul, name: str, rules: str) -> str:
-    """Make a token of those rules."""
-    answers = []
-    for path, body in (
-        ("/v1/acl/policy", {"Name": f"apply-{name}", "Rules": rules}),
-        ("/v1/acl/token", {"Policies": [{"Name": f"apply-{name}"}]}),
-    ):
-        connection = http.client.HTTPConnection("127.0.0.1", consul.port, timeout=10)
-        headers = {"X-Consul-Token": consul.token}
-        connection.request("PUT", path, json.dumps(body), headers)
-        answers.append(json.loads(connection.getresponse().read()))
-        connection.close()
-    return str(answers[-1]["SecretID"])
-
-
 def test_a_slip_in_the_name_of_a_kind_is_answered_with_what_was_meant(run: Mesh) -> None:
     result = run("get", "timout")
     assert result.exit_code == 2
     assert "did you mean MeshTimeout?" in result.output
-
-
-def limited(legacy: RealConsul, name: str, rules: str) -> dict[str, str]:
-    """Return the variables of a token that may do what ``rules`` say."""
-    place = urlsplit(legacy.url)
-    answer: dict[str, Any] = {}
-    for path, body in (
-        ("/v1/acl/policy", {"Name": name, "Rules": rules}),
-        ("/v1/acl/token", {"Policies": [{"Name": name}]}),
-    ):
-        connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=10)
-        headers = {"X-Consul-Token": BOOTSTRAP_TOKEN}
-        connection.request("PUT", path, json.dumps(body), headers)
-        answer = json.loads(connection.getresponse().read())
-        connection.close()
-    return {"CONSUL_HTTP_ADDR": legacy.url, "CONSUL_HTTP_TOKEN": answer["SecretID"]}
-
-
-def test_who_may_not_see_is_not_told_that_nothing_is_there(
-    mesh: Mesh, legacy: RealConsul, files: Path
-) -> None:
-    env = limited(legacy, "blind", 'node_prefix "" { policy = "read" }')
-    for words in (["get"], ["diff", "-f", str(files)], ["delete", "timeout", "slow"]):
-        result = mesh(*words, env=env)
-        assert result.exit_code == 3
-        assert "on key mesh/policies/" in result.output
-
-
-def test_who_may_only_read_is_told_each_right_that_writing_takes(
-    mesh: Mesh, legacy: RealConsul, files: Path
-) -> None:
-    env = limited(legacy, "reader", 'key_prefix "mesh/" { policy = "read" }')
-    assert mesh("get", env=env).exit_code == 0
-    result = mesh("apply", "-f", str(files), env=env)
-    assert result.exit_code == 3
-    assert "lacks write on key mesh/policies/, write on key mesh/policy-history/" in result.output
-    assert "read on service" in result.output
-    assert 'remedy: Add to its policy: key_prefix "mesh/policies/"' in result.output

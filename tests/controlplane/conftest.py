@@ -13,6 +13,7 @@ from mesh.ca.local import LocalIssuer
 from mesh.clients.consul import ConsulAddress, ConsulClient
 from mesh.controlplane.rate_limit import Rate
 from mesh.model.identity import ZoneId
+from tests.controlplane.rollouts import Place, new_place
 from tests.controlplane.zones import ApiServer, api_server
 from tests.realconsul import RealConsul
 
@@ -41,6 +42,11 @@ async def issuer(tmp_path: Path) -> AsyncIterator[LocalIssuer]:
     await made.start()
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def place(consul: ConsulClient) -> Place:
+    return new_place(consul)
 
 
 StartApi = Callable[..., Awaitable[ApiServer]]
