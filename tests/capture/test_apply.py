@@ -145,7 +145,7 @@ def test_a_late_answer_is_no_answer(host: Host, earlier: str, tmp_path: Path) ->
 
     with pytest.raises(RolledBackError, match="what was there before is back"):
         applying.apply(
-            host.nft, everything(), Control(), confirm=confirm, within=0.3, directory=tmp_path
+            host.nft, everything(), Control(), confirm=confirm, within=1, directory=tmp_path
         )
     assert ran
     assert host.nft.listed() == earlier
