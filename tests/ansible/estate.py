@@ -44,6 +44,8 @@ _RULES: Final = {
 }
 _AGENT_RULES: Final = 'node_prefix "" { policy = "write" } service_prefix "" { policy = "read" }'
 
+_OPERATORS_UNIT: Final = "[Service]\nType=oneshot\nExecStart=/bin/true\n"
+
 
 @dataclass(frozen=True, slots=True)
 class Play:
@@ -145,6 +147,8 @@ class Estate:
         for name, rules in {**_RULES, "agent": _AGENT_RULES}.items():
             await self._consul("acl/policy", {"Name": name, "Rules": rules})
         await self.api.write("/root/.bashrc", "umask 077\n")
+        # A unit of the operator's own, called as the mesh's are.
+        await self.web.write("/etc/systemd/system/mesh-network.service", _OPERATORS_UNIT)
         # What the mesh wants of a kernel, its operator may want without it.
         await self.web.run("sysctl", "--quiet", "--write", "net.ipv4.tcp_migrate_req=1")
         self.variables = {
