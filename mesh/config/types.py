@@ -29,8 +29,6 @@ from pydantic_settings import NoDecode
 
 from mesh.model import hostport, names
 
-"""The last port there is."""
-
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
 _SECONDS: Final = re.compile(r"\d+(?:\.\d+)?")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-MAX_PORT: Final = 65535
+MAX_PORT: Final = 65_535
+"""The last port there is."""
 
 
 def join(host: str, port: int) -> str:
